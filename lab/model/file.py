@@ -1,0 +1,363 @@
+"""The topology file as it is written: one frozen class a mapping; unknown keys are refused; the JSON schema is made from here.
+
+What the parts mean together (who is whose peer, which parent exists) is not known here: see `resolve` and `checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
+from pydantic_core import core_schema
+
+from lab.model.values import (
+    BitsPerSecond,
+    Destination,
+    DeviceName,
+    DeviceSysctlKey,
+    IPAddress,
+    IPNetwork,
+    LabName,
+    Mac,
+    Microseconds,
+    NodeName,
+    Percent,
+    Prefixed,
+    SysctlKey,
+    SysctlValue,
+    wrong,
+)
+
+Mtu = Annotated[int, Field(ge=68, le=65535)]
+VlanId = Annotated[int, Field(ge=1, le=4094)]
+Table = Annotated[int, Field(ge=1, le=2**32 - 1)] | Literal["main", "local", "default"]
+
+
+class Written(BaseModel):
+    """A mapping of the file. Numbers may come quoted, as they do from an expression of Jinja2's: `mtu: "{{ mtu }}"`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loose:
+    """What may stand for a value: `before` makes the full form of it, `also` is its JSON schema beside the full form's."""
+
+    before: Callable[[Any], Any]
+    also: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self.before, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = dict(handler(schema))
+        return {"anyOf": [self.also(full), full]}
+
+
+def _short(key: str) -> _Loose:
+    """A bare scalar stands for a mapping with that one key."""
+    return _Loose(lambda value: value if isinstance(value, (dict, BaseModel)) else {key: value}, lambda _: {"type": "string"})
+
+
+def _listed(value: Any) -> Any:
+    """A bare value stands for a list of one, and lists become the frozen tuples of the model."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+Many = _Loose(_listed, lambda full: full.get("items") or {"type": "null"})
+
+
+class Address(Written):
+    """An address of an interface, with the kernel's flags for it (ip-address(8))."""
+
+    address: Prefixed
+    nodad: bool | None = None
+    """Skip duplicate address detection (IFA_F_NODAD); IPv6 only."""
+    optimistic: bool = False
+    """Usable while detection runs (RFC 4429); wants the sysctl ipv6.optimistic_dad as well."""
+    peer: Prefixed | None = None
+    """The far end of a point-to-point address, with the prefix length of the route to it."""
+    scope: Literal["global", "site", "link", "host"] | None = None
+
+
+class Netem(Written):
+    """Impairments of what an interface sends (tc-netem(8)); with `rate` alone the kernel's tbf will do."""
+
+    delay: Microseconds | None = None
+    jitter: Microseconds | None = None
+    loss: Percent | None = None
+    duplicate: Percent | None = None
+    reorder: Percent | None = None
+    """The share of packets sent at once; the others wait for `delay`, which it therefore needs."""
+    rate: BitsPerSecond | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Netem:
+        if not self.model_fields_set:
+            raise wrong("nothing is impaired", "name one of delay, jitter, loss, duplicate, reorder, rate")
+        for key in ("jitter", "reorder"):
+            if getattr(self, key) and not self.delay:
+                raise wrong(f"{key} needs a delay to act on")
+        return self
+
+    @property
+    def only_rate(self) -> bool:
+        return self.model_fields_set == {"rate"}
+
+
+class PortVlan(Written):
+    """VLANs of a port of a VLAN-aware bridge (IEEE 802.1Q): either an access port, or a trunk with an optional native VLAN."""
+
+    access: VlanId | None = None
+    trunk: Annotated[tuple[VlanId, ...], Many] = ()
+    native: VlanId | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> PortVlan:
+        if bool(self.access) == bool(self.trunk or self.native):
+            raise wrong("a port is either `access: ID`, or `trunk: [ID, …]` with an optional `native: ID`")
+        return self
+
+
+class InterfaceBody(Written):
+    """What every interface can have."""
+
+    addresses: Annotated[tuple[Annotated[Address, _short("address")], ...], Many] = ()
+    mtu: Mtu | None = None
+    mac: Mac | None = None
+    up: bool = True
+    sysctls: dict[DeviceSysctlKey, SysctlValue] = Field(default_factory=dict)
+    """Sysctls of this interface: `ipv4.rp_filter: 1` is net.ipv4.conf.DEVICE.rp_filter."""
+    offloads: dict[str, bool] = Field(default_factory=dict)
+    """Features as ethtool(8) -k names them: `tx-checksumming: false`."""
+    netem: Netem | None = None
+    vlan: PortVlan | None = None
+    """For a port of a VLAN-aware bridge."""
+
+
+class Given(InterfaceBody):
+    """An interface that something else makes: a link's veth end, or lo."""
+
+    kind: Literal["veth"] = "veth"
+
+
+class Dummy(InterfaceBody):
+    kind: Literal["dummy"]
+
+
+class Ifb(InterfaceBody):
+    kind: Literal["ifb"]
+
+
+class Vlan(InterfaceBody):
+    kind: Literal["vlan"]
+    parent: DeviceName
+    id: VlanId
+    protocol: Literal["802.1Q", "802.1ad"] = "802.1Q"
+
+
+class Bridge(InterfaceBody):
+    kind: Literal["bridge"]
+    members: Annotated[tuple[DeviceName, ...], Many] = ()
+    vlan_filtering: bool = False
+    vlan_protocol: Literal["802.1Q", "802.1ad"] = "802.1Q"
+    stp: bool = False
+    forward_delay: Annotated[float, Field(ge=0, le=30)] = 0
+    """Seconds in each of listening and learning; 0 forwards at once."""
+    ageing: Annotated[float, Field(ge=0, le=1_000_000)] = 300
+    """Seconds until an unused MAC address is forgotten."""
+    mcast_snooping: bool = False
+
+
+class Bond(InterfaceBody):
+    kind: Literal["bond"]
+    members: Annotated[tuple[DeviceName, ...], Many] = ()
+    mode: Literal["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"] = (
+        "active-backup"
+    )
+    miimon: Annotated[int, Field(ge=0)] = 100
+    """Milliseconds between two looks at the carrier."""
+
+
+class Vxlan(InterfaceBody):
+    kind: Literal["vxlan"]
+    id: Annotated[int, Field(ge=0, le=2**24 - 1)]
+    local: IPAddress | None = None
+    remote: IPAddress | None = None
+    """A unicast peer or a multicast group (which needs a parent)."""
+    parent: DeviceName | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 4789
+    learning: bool = True
+
+
+class Macvlan(InterfaceBody):
+    kind: Literal["macvlan"]
+    parent: DeviceName
+    mode: Literal["private", "vepa", "bridge", "passthru"] = "bridge"
+
+
+class Vrf(InterfaceBody):
+    kind: Literal["vrf"]
+    table: Annotated[int, Field(ge=1, le=2**32 - 1)]
+    members: Annotated[tuple[DeviceName, ...], Many] = ()
+
+
+def _kind(value: Any) -> Any:
+    kind = value.get("kind", "veth") if isinstance(value, dict) else getattr(value, "kind", "veth")
+    return kind if isinstance(kind, str) else repr(kind)
+
+
+_BY_KIND = {
+    "veth": Given,
+    "dummy": Dummy,
+    "ifb": Ifb,
+    "vlan": Vlan,
+    "bridge": Bridge,
+    "bond": Bond,
+    "vxlan": Vxlan,
+    "macvlan": Macvlan,
+    "vrf": Vrf,
+}
+Interface = Annotated[
+    Annotated[Given, Tag("veth")]
+    | Annotated[Dummy, Tag("dummy")]
+    | Annotated[Ifb, Tag("ifb")]
+    | Annotated[Vlan, Tag("vlan")]
+    | Annotated[Bridge, Tag("bridge")]
+    | Annotated[Bond, Tag("bond")]
+    | Annotated[Vxlan, Tag("vxlan")]
+    | Annotated[Macvlan, Tag("macvlan")]
+    | Annotated[Vrf, Tag("vrf")],
+    Discriminator(_kind),
+]
+INTERFACE_KINDS = tuple(_BY_KIND)
+_blank = _Loose(lambda value: {} if value is None else value, lambda _: {"type": "null"})
+
+
+class Nexthop(Written):
+    via: IPAddress | None = None
+    dev: DeviceName | None = None
+    weight: Annotated[int, Field(ge=1, le=256)] = 1
+
+
+class Route(Written):
+    """A route (ip-route(8))."""
+
+    to: Destination
+    via: IPAddress | None = None
+    dev: DeviceName | None = None
+    src: IPAddress | None = None
+    metric: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    table: Table = "main"
+    nexthops: Annotated[tuple[Nexthop, ...], Many] = ()
+    type: Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "throw"] = "unicast"
+    onlink: bool = False
+    mtu: Mtu | None = None
+
+
+class Rule(Written):
+    """A rule of the routing policy (ip-rule(8))."""
+
+    family: Literal["ipv4", "ipv6"] | None = None
+    """Needed where neither `from` nor `to` tells it."""
+    source: Annotated[IPNetwork | None, Field(alias="from")] = None
+    to: IPNetwork | None = None
+    fwmark: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    iif: DeviceName | None = None
+    oif: DeviceName | None = None
+    table: Table | None = None
+    priority: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    type: Literal["lookup", "blackhole", "unreachable", "prohibit"] = "lookup"
+
+
+class Neighbour(Written):
+    """An entry of the neighbour table (ip-neighbour(8)); with `proxy` the node answers for the address itself."""
+
+    address: IPAddress
+    dev: DeviceName
+    mac: Mac | None = None
+    state: Literal["permanent", "noarp", "reachable", "stale"] = "permanent"
+    proxy: bool = False
+
+
+class NodeBody(Written):
+    kind: Literal["host", "router", "switch"] = "host"
+    """A router forwards, from before its first address; a switch is a bridge in a namespace of its own."""
+    routes: Annotated[tuple[Route, ...], Many] = ()
+    rules: Annotated[tuple[Rule, ...], Many] = ()
+    neighbours: Annotated[tuple[Neighbour, ...], Many] = ()
+    sysctls: dict[SysctlKey, SysctlValue] = Field(default_factory=dict)
+
+
+class Node(NodeBody):
+    """A network namespace."""
+
+    interfaces: dict[DeviceName, Annotated[Interface, _blank]] = Field(default_factory=dict)
+
+
+class Endpoint(InterfaceBody):
+    """One end of a link: `node:interface` or `node` (the interface is then named for you), or a mapping with everything
+    that an interface can have."""
+
+    node: NodeName
+    interface: DeviceName | None = None
+
+
+def _endpoint(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    node, colon, interface = value.partition(":")
+    return {"node": node, "interface": interface} if colon else {"node": node}
+
+
+_End = Annotated[Endpoint, _Loose(_endpoint, lambda _: {"type": "string"})]
+
+
+class LinkBody(Written):
+    mtu: Mtu | None = None
+    nodad: bool | None = None
+    """Whether the IPv6 addresses of this link skip duplicate address detection where they do not say themselves."""
+    netem: Netem | None = None
+    """Impairs both directions; for one direction give it at an endpoint."""
+    offloads: dict[str, bool] = Field(default_factory=dict)
+    up: bool = True
+
+
+class Link(LinkBody):
+    """A veth pair between two nodes, or between a node and a switch."""
+
+    endpoints: Annotated[tuple[_End, _End], Many]
+    prefix: Annotated[tuple[IPNetwork, ...], Many] = ()
+    """What the addresses of this link must lie in."""
+    addresses: dict[str, Annotated[tuple[Annotated[Address, _short("address")], ...], Many]] = Field(default_factory=dict)
+    """By node (or `node:interface` where both ends are on one node)."""
+
+
+class Defaults(Written):
+    """What holds where a node or link says nothing itself."""
+
+    nodes: Annotated[NodeBody, _blank] = NodeBody()
+    links: Annotated[LinkBody, _blank] = LinkBody()
+
+
+class File(Written):
+    """A lab: nodes and the links between them."""
+
+    name: LabName
+    description: str = ""
+    defaults: Annotated[Defaults, _blank] = Defaults()
+    nodes: dict[NodeName, Annotated[Node, _blank]]
+    links: Annotated[tuple[Link, ...], Many] = ()

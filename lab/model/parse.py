@@ -1,0 +1,137 @@
+"""Plain data -> `Topology`: pydantic's findings told in the words of this project, then the invariants."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from lab.model import file as written
+from lab.model.checks import check
+from lab.model.resolve import did_you_mean, resolve
+from lab.model.topology import Fault, Path, Topology
+
+
+class Faults(Exception):  # noqa: N818 - a bundle of faults, turned into a TopologyError where their places are known
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(f"{len(faults)} faults")
+        self.faults = faults
+
+
+def parse(data: object) -> Topology:
+    """`data` as a YAML parser gives it. Raises `Faults`, all of them."""
+    if not isinstance(data, dict):
+        raise Faults([Fault((), "a topology is a mapping", "begin with name: and nodes:")])
+    faults: list[Fault] = []
+    file = _file(data, faults) or _file(_without(data, faults), [])
+    if file is not None:
+        whole = not faults
+        topology, more = resolve(file)
+        faults += more
+        faults += check(topology, whole=not faults)
+        if whole and not faults:
+            return topology
+    raise Faults(faults)
+
+
+def _file(data: object, faults: list[Fault]) -> written.File | None:
+    try:
+        return written.File.model_validate(data)
+    except ValidationError as error:
+        faults += [_fault(each, data) for each in error.errors(include_url=False)]
+        return None
+
+
+def _without(data: object, faults: list[Fault]) -> object:
+    """`data` less what is wrong with it, so that the invariants of the rest can be told in the same breath.
+
+    Nothing is left of it where a node or an end of a link would be missing: every complaint that followed would be hollow.
+    """
+    rest = copy.deepcopy(data)
+    for fault in faults:
+        if len(fault.path) < 3 or fault.path[2] == "endpoints":
+            return None
+        holder: Any = rest
+        for part in fault.path[:-1]:
+            holder = holder[part] if not isinstance(holder, dict) else holder.get(part, {})
+        if isinstance(holder, dict):
+            holder.pop(fault.path[-1], None)
+    return rest
+
+
+def _fault(error: ErrorDetails, data: object) -> Fault:
+    path, kind = _path(error["loc"], data), error["type"]
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Fault(path, f"unknown key {path[-1]!r}", _known_key(error["loc"], path), key=True)
+    if kind == "missing":
+        return Fault(path[:-1], f"{_name(error['loc'][-1])} is missing", "add it")
+    if kind == "lab":
+        return Fault(path, context["message"], context.get("hint"), key=error["loc"][-1:] == ("[key]",))
+    if kind == "union_tag_invalid":
+        hint = did_you_mean(str(context["tag"]), written.INTERFACE_KINDS)
+        said = f"write one of {', '.join(written.INTERFACE_KINDS)}"
+        return Fault((*path, "kind"), f"unknown kind of interface {context['tag']!r}", hint or said)
+    if kind == "literal_error":
+        return Fault(path, f"{error['input']!r} is not one of {context['expected']}", _nearest_literal(error))
+    return Fault(path, f"{_shown(error['input'])}: {error['msg'].lower()}")
+
+
+def _nearest_literal(error: ErrorDetails) -> str | None:
+    expected = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
+    return did_you_mean(str(error["input"]), [word.strip("'") for word in expected])
+
+
+def _name(part: str | int) -> str:
+    return f"item {part + 1}" if isinstance(part, int) else f"key {part!r}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _path(loc: tuple[str | int, ...], data: object) -> Path:
+    """pydantic's location without what it adds: tags of unions, [key] behind a key, parts of a short form spelt out."""
+    path: list[str | int] = []
+    tagged = False
+    for part in loc:
+        if path[-2:-1] == ["interfaces"] and part in written.INTERFACE_KINDS and not tagged:
+            tagged = True
+        elif isinstance(data, dict) and part != "[key]":
+            path.append(part)
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int):
+            path.append(part)
+            data = data[part] if part < len(data) else None
+    return tuple(path)
+
+
+def _known_key(loc: tuple[str | int, ...], path: Path) -> str | None:
+    keys = _keys_at(written.File, loc[:-1])
+    word = str(path[-1])
+    known = ", ".join(sorted(keys))
+    return did_you_mean(word, keys) or (f"known here: {known}" if known else None)
+
+
+def _keys_at(model: Any, loc: tuple[str | int, ...]) -> set[str]:
+    """The keys that the class reached by a location knows; walks annotations, so it needs no second list of keys."""
+    classes = _classes(model)
+    for part in loc:
+        nearer: list[type[BaseModel]] = []
+        for each in classes:
+            field = next((f for n, f in each.model_fields.items() if part in (n, f.alias)), None)
+            if field is not None:
+                nearer += _classes(field.annotation)
+        tagged = [each for each in classes if part in written.INTERFACE_KINDS and written._BY_KIND.get(str(part)) is each]
+        classes = nearer or tagged or classes
+    return {field.alias or name for each in classes[:1] for name, field in each.model_fields.items()}
+
+
+def _classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _classes(part)]

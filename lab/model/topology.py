@@ -1,0 +1,111 @@
+"""The topology as it will be built: every interface named, numbered and in order, with its peer, parent and master.
+
+Values only. `resolve` makes them from a file; `plan` turns them into steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lab.model.file import Address, InterfaceBody, Neighbour, Netem, PortVlan, Route, Rule
+from lab.model.values import Network
+
+Path = tuple[str | int, ...]
+"""Where a value stands in the data of the file: keys and list indexes."""
+
+LOOPBACK = 1
+SWITCH_BRIDGE = "br0"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong at `path`; with `key` the key itself is meant, not its value."""
+
+    path: Path
+    message: str
+    hint: str | None = None
+    key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One device of a node.
+
+    `index` is its ifindex, unequal to every other in the lab: the kernel delays the carrier of a veth whose two ends
+    have equal indexes (net/core/link_watch.c, linkwatch_urgent_event)."""
+
+    node: str
+    name: str
+    index: int
+    kind: str
+    spec: InterfaceBody
+    path: Path
+    addresses: tuple[Address, ...]
+    address_paths: tuple[Path, ...]
+    sysctls: Mapping[str, str]
+    offloads: Mapping[str, bool]
+    mtu: int | None = None
+    mac: str | None = None
+    up: bool = True
+    netem: Netem | None = None
+    vlan: PortVlan | None = None
+    peer: tuple[str, str] | None = None
+    parent: str | None = None
+    master: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A network namespace; `interfaces` in the order in which they are raised, lowers before uppers, lo first."""
+
+    name: str
+    kind: str
+    path: Path
+    interfaces: tuple[Interface, ...]
+    routes: tuple[Route, ...]
+    rules: tuple[Rule, ...]
+    neighbours: tuple[Neighbour, ...]
+    sysctls: Mapping[str, str]
+
+    def interface(self, name: str) -> Interface:
+        return next(interface for interface in self.interfaces if interface.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A veth pair; where a switch takes part its port is the near end, which the kernel can enslave and raise at birth."""
+
+    near: Interface
+    far: Interface
+    path: Path
+    prefixes: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    name: str
+    description: str
+    nodes: Mapping[str, Node]
+    links: tuple[Link, ...]
+
+    def interfaces(self) -> Iterator[Interface]:
+        for node in self.nodes.values():
+            yield from node.interfaces
+
+    def needs(self) -> Iterator[tuple[str, Path]]:
+        """Kernel features that this topology cannot be built without, each with the place that asks for it."""
+        for interface in self.interfaces():
+            yield from _needs(interface)
+
+
+def _needs(interface: Interface) -> Iterator[tuple[str, Path]]:
+    if interface.kind not in ("veth", "lo"):
+        yield interface.kind, interface.path
+    if getattr(interface.spec, "vlan_filtering", False):
+        yield "vlan_filtering", interface.path
+    if interface.netem:
+        yield ("netem or tbf" if interface.netem.only_rate else "netem"), interface.path
