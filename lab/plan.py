@@ -1,0 +1,312 @@
+"""Pure: a topology -> the ordered steps that build it. Order and words are decided here, without root.
+
+A step says what, on which node, in words; how is the substrate's. The order: every namespace with the sysctls that must be
+there before its first link; the switches' bridges, still down; the veth pairs, each end born in its final namespace; then,
+node by node, further devices, masters, VLANs of ports, the devices' own sysctls and offloads, and interface by interface in
+the file's order up and its addresses (that order decides which connected route comes first), at last routes, rules,
+neighbours, impairments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lab.model.checks import family_of
+from lab.model.file import Address, Neighbour, Netem, PortVlan, Route, Rule
+from lab.model.topology import SWITCH_BRIDGE, Interface, Node, Topology
+from lab.sysctls import PER_DEVICE, sysctl_parts
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    node: str
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class MakeNamespace(Step):
+    def describe(self) -> str:
+        return f"make the network namespace of {self.node}, with lab's baseline of sysctls"
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl(Step):
+    """`parts` is the path below /proc/sys, so that a device's own dots stay unbroken."""
+
+    parts: tuple[str, ...]
+    value: str
+
+    def describe(self) -> str:
+        between = "/" if any("." in part for part in self.parts) else "."
+        return f"set {between.join(self.parts)} = {self.value} on {self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeVeth(Step):
+    """`node` is where the near end is born; `master` the ifindex of the bridge that it is born into as a raised port."""
+
+    near: Interface
+    far: Interface
+    master: int | None = None
+
+    def describe(self) -> str:
+        if self.master is None:
+            return f"join {self.near} and {self.far} by a veth pair{_extras(self.far)}"
+        return f"join {self.far} to the switch {self.node} by a veth pair{_extras(self.far)}, its port {self.near.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDevice(Step):
+    """`parent` is the ifindex of what it stands on."""
+
+    interface: Interface
+    parent: int | None = None
+
+    def describe(self) -> str:
+        return f"make the {self.interface.kind} {self.interface}{_stands_on(self.interface)}{_extras(self.interface)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Enslave(Step):
+    interface: Interface
+    master: Interface
+
+    def describe(self) -> str:
+        return f"make {self.interface} a member of {self.master.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetPortVlan(Step):
+    interface: Interface
+    vlan: PortVlan
+
+    def describe(self) -> str:
+        if self.vlan.access:
+            return f"make {self.interface} an access port of VLAN {self.vlan.access}"
+        native = f", native VLAN {self.vlan.native}" if self.vlan.native else ""
+        return f"make {self.interface} a trunk of VLANs {', '.join(map(str, self.vlan.trunk)) or 'none'}{native}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOffloads(Step):
+    interface: Interface
+
+    def describe(self) -> str:
+        wished = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in self.interface.offloads.items())
+        return f"set offloads of {self.interface}: {wished}"
+
+
+@dataclass(frozen=True, slots=True)
+class Raise(Step):
+    interface: Interface
+
+    def describe(self) -> str:
+        return f"raise {self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress(Step):
+    interface: Interface
+    address: Address
+
+    def describe(self) -> str:
+        flags = "".join(f" {flag}" for flag in ("nodad", "optimistic") if getattr(self.address, flag))
+        peer = f" peer {self.address.peer}" if self.address.peer else ""
+        return f"add {self.address.address}{peer} to {self.interface}{flags}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute(Step):
+    route: Route
+    devices: dict[str, int]
+
+    def describe(self) -> str:
+        return f"add the route {route_in_words(self.route)} on {self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule(Step):
+    rule: Rule
+
+    def describe(self) -> str:
+        said = self.rule.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
+        return f"add the rule {' '.join(f'{key} {value}' for key, value in said.items())} on {self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddNeighbour(Step):
+    neighbour: Neighbour
+    index: int
+
+    def describe(self) -> str:
+        what = "answer as proxy for" if self.neighbour.proxy else f"add the neighbour {self.neighbour.mac} for"
+        return f"{what} {self.neighbour.address} at {self.node}:{self.neighbour.dev}"
+
+
+@dataclass(frozen=True, slots=True)
+class Impair(Step):
+    """`with_tbf`: by the kernel's tbf instead of netem."""
+
+    interface: Interface
+    netem: Netem
+    with_tbf: bool = False
+
+    def describe(self) -> str:
+        return f"impair what {self.interface} sends: {netem_in_words(self.netem)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    topology: Topology
+    steps: tuple[Step, ...]
+
+
+def make_plan(topology: Topology, without_netem: bool = False) -> Plan:
+    """The steps of `topology`, in the order in which they are done. `without_netem`: for a kernel that lacks it, a link's rate
+    is kept by tbf."""
+    nodes = topology.nodes.values()
+    steps: list[Step] = []
+    for node in nodes:
+        steps += _namespace(node)
+    for node in nodes:
+        steps += _switch_bridge(node)
+    bridges = {each.node: each.interface.index for each in steps if isinstance(each, MakeDevice)}
+    steps += [MakeVeth(link.near.node, link.near, link.far, bridges.get(link.near.node)) for link in topology.links]
+    for node in sorted(nodes, key=_turn):
+        steps += _configuration(node, without_netem)
+    return Plan(topology, tuple(steps))
+
+
+def _turn(node: Node) -> int:
+    """Hosts, then the switches, which so are switched on when everything is cabled, then who must be heard from the start.
+
+    A multicast that meets a raised bridge is copied to every port, so raising it first costs the square of the hosts. What
+    gets lost before are first MLD reports, which are repeated, and probes for duplicates of addresses that cannot have any:
+    link-local ones made from the kernel's random MACs. Where a probe may find something the host comes after the switch."""
+    if node.kind == "switch":
+        return 1
+    probes = any(address.address.version == 6 and not address.nodad for each in node.interfaces for address in each.addresses)
+    return 2 if probes or any(each.mac for each in node.interfaces) else 0
+
+
+def _namespace(node: Node) -> Iterator[Step]:
+    yield MakeNamespace(node.name)
+    if node.kind == "router":
+        yield SetSysctl(node.name, ("net", "ipv4", "ip_forward"), "1")
+        yield SetSysctl(node.name, ("net", "ipv6", "conf", "all", "forwarding"), "1")
+    for key, value in node.sysctls.items():
+        if not _names_device(parts := sysctl_parts(key), node):
+            yield SetSysctl(node.name, parts, value)
+
+
+def _switch_bridge(node: Node) -> Iterator[Step]:
+    return (MakeDevice(node.name, each) for each in node.interfaces if _is_switch_bridge(node, each))
+
+
+def _is_switch_bridge(node: Node, interface: Interface) -> bool:
+    return node.kind == "switch" and interface.name == SWITCH_BRIDGE
+
+
+def _configuration(node: Node, without_netem: bool) -> Iterator[Step]:
+    yield from _devices(node)
+    yield from _masters(node)
+    yield from _tuning(node)
+    for interface in node.interfaces:
+        if interface.up and not _is_born_port(node, interface):
+            yield Raise(node.name, interface)
+        for address in interface.addresses:
+            yield AddAddress(node.name, interface, address)
+    devices = {interface.name: interface.index for interface in node.interfaces}
+    yield from (AddRoute(node.name, route, devices) for route in node.routes)
+    yield from (AddRule(node.name, rule) for rule in node.rules)
+    yield from (AddNeighbour(node.name, each, devices[each.dev]) for each in node.neighbours)
+    for each in node.interfaces:
+        if each.netem:
+            yield Impair(node.name, each, each.netem, without_netem and each.netem.only_rate)
+
+
+def _is_born_port(node: Node, interface: Interface) -> bool:
+    """A port of a switch, born enslaved and raised."""
+    return node.kind == "switch" and interface.kind == "veth" and interface.master == SWITCH_BRIDGE
+
+
+def _parent(node: Node, interface: Interface) -> int | None:
+    return node.interface(interface.parent).index if interface.parent else None
+
+
+def _devices(node: Node) -> Iterator[Step]:
+    for interface in node.interfaces:
+        if interface.kind not in ("lo", "veth") and not _is_switch_bridge(node, interface):
+            yield MakeDevice(node.name, interface, _parent(node, interface))
+
+
+def _masters(node: Node) -> Iterator[Step]:
+    for interface in node.interfaces:
+        if interface.master and not _is_born_port(node, interface):
+            yield Enslave(node.name, interface, node.interface(interface.master))
+    yield from (SetPortVlan(node.name, each, each.vlan) for each in node.interfaces if each.vlan)
+
+
+def _tuning(node: Node) -> Iterator[Step]:
+    for key, value in node.sysctls.items():
+        if _names_device(parts := sysctl_parts(key), node):
+            yield SetSysctl(node.name, parts, value)
+    for interface in node.interfaces:
+        for key, value in interface.sysctls.items():
+            yield SetSysctl(node.name, device_sysctl_parts(key, interface.name), value)
+        if interface.offloads:
+            yield SetOffloads(node.name, interface)
+
+
+def device_sysctl_parts(key: str, device: str) -> tuple[str, ...]:
+    """`ipv4.rp_filter` or `ipv6.neigh.retrans_time_ms` of one device."""
+    family, *middle, name = key.split(".")
+    return ("net", family, middle[0] if middle else "conf", device, name)
+
+
+def _names_device(parts: tuple[str, ...], node: Node) -> bool:
+    return len(parts) == 5 and parts[2] in PER_DEVICE and parts[3] in {each.name for each in node.interfaces} - {"lo"}
+
+
+def _extras(interface: Interface) -> str:
+    said = [f"mtu {interface.mtu}"] if interface.mtu else []
+    said += [f"mac {interface.mac}"] if interface.mac else []
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _stands_on(interface: Interface) -> str:
+    number = getattr(interface.spec, "id", None)
+    said = [f"id {number}"] if number is not None else []
+    said += [f"on {interface.parent}"] if interface.parent else []
+    said += [f"table {table}" for table in _only(getattr(interface.spec, "table", None))]
+    return f" {' '.join(said)}" if said else ""
+
+
+def _only(value: object) -> Iterable[object]:
+    return () if value is None else (value,)
+
+
+def route_in_words(route: Route) -> str:
+    """As ip-route(8) would print it."""
+    to = "default" if route.to is None or route.to.prefixlen == 0 else str(route.to)
+    said: list[str] = [route.type] if route.type != "unicast" else []
+    said += [to if to != "default" or family_of(route) == 4 else "default (IPv6)"]
+    for key in ("via", "dev", "src", "metric"):
+        if (value := getattr(route, key)) is not None:
+            said += [key, str(value)]
+    for hop in route.nexthops:
+        said += ["nexthop", str(hop.via or hop.dev)]
+    said += ["table", str(route.table)] if route.table != "main" else []
+    said += ["mtu", str(route.mtu)] if route.mtu else []
+    return " ".join(said + (["onlink"] if route.onlink else []))
+
+
+def netem_in_words(netem: Netem) -> str:
+    """Times in ms, shares in %, rates in Mbit/s."""
+    said = [f"{key} {value / 1000:g} ms" for key in ("delay", "jitter") if (value := getattr(netem, key))]
+    said += [f"{key} {value:g} %" for key in ("loss", "duplicate", "reorder") if (value := getattr(netem, key))]
+    said += [f"rate {netem.rate / 1e6:g} Mbit/s"] if netem.rate else []
+    return ", ".join(said)
