@@ -40,6 +40,7 @@ class _Draft:
     mac: str | None = None
     up: bool = True
     netem: Netem | None = None
+    netem_path: Path = ()
     vlan: PortVlan | None = None
     peer: tuple[str, str] | None = None
     parent: str | None = None
@@ -55,6 +56,8 @@ class _Draft:
                 faults.append(Fault((*path, key), f"{key} of {self.node}:{self.name} is given in two places"))
             elif value is not None:
                 setattr(self, key, value)
+                if key == "netem":
+                    self.netem_path = (*path, key)
         self.sysctls.update(body.sysctls)
         self.offloads.update(body.offloads)
         self.up = self.up and body.up
@@ -163,7 +166,9 @@ def _end(file: File, at: int, side: int, name: str, drafts: _Drafts, faults: lis
     draft.take(end, path, faults)
     body = file.defaults.links
     draft.mtu = draft.mtu or link.mtu or body.mtu
-    draft.netem = draft.netem or link.netem or body.netem
+    if draft.netem is None:
+        draft.netem = link.netem or body.netem
+        draft.netem_path = ("links", at, "netem") if link.netem else ("defaults", "links", "netem")
     draft.offloads = {**body.offloads, **link.offloads, **draft.offloads}
     draft.up = draft.up and link.up and body.up
     if file.nodes[end.node].kind == "switch":

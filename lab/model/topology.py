@@ -49,6 +49,7 @@ class Interface:
     mac: str | None = None
     up: bool = True
     netem: Netem | None = None
+    netem_path: Path = ()
     vlan: PortVlan | None = None
     peer: tuple[str, str] | None = None
     parent: str | None = None
@@ -108,4 +109,4 @@ def _needs(interface: Interface) -> Iterator[tuple[str, Path]]:
     if getattr(interface.spec, "vlan_filtering", False):
         yield "vlan_filtering", interface.path
     if interface.netem:
-        yield ("netem or tbf" if interface.netem.only_rate else "netem"), interface.path
+        yield ("netem or tbf" if interface.netem.only_rate else "netem"), interface.netem_path
