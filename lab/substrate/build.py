@@ -1,0 +1,144 @@
+"""Carries out a plan: one helper thread goes from namespace to namespace and sends each its messages in batches.
+
+Steps are done in the plan's order. Messages that go to one namespace one after another travel together; a failure is told
+for the very step it belongs to. Descriptors are open for one batch only, so the number of nodes is not bounded by the limit
+of open files.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab.errors import StepError
+from lab.plan import MakeNamespace, SetOffloads, SetSysctl, Step
+from lab.substrate import baseline, namespaces
+from lab.substrate.netlink import batch
+from lab.substrate.netlink.messages import message_of
+
+_BATCH = 64  # messages; also how many descriptors are open at once
+_WHY_NOT = {
+    "MakeNamespace": "is the limit of namespaces reached? see /proc/sys/user/max_net_namespaces",
+    "SetSysctl": "does this kernel have it? an interface's sysctls exist once the interface does, IPv6's from MTU 1280 on",
+}
+
+
+class Stopped(Exception):  # noqa: N818 - no failure: the caller asked for it
+    """The build ended between two steps because its owner was interrupted."""
+
+
+class Builder:
+    """One build. `ns_of` says where a node's namespace is mounted; `on_step` is told each step before it is done."""
+
+    def __init__(self, ns_of: Callable[[str], Path], on_step: Callable[[Step], None] | None = None) -> None:
+        self._ns_of, self._on_step = ns_of, on_step
+        self._stop = threading.Event()
+        self._inside: str | None = None
+        self._deviations: list[baseline.Setting] | None = None
+        self._socket: socket.socket | None = None
+        self._waiting: list[Step] = []
+        self._messages: list[bytes | bytearray] = []
+        self._fds: dict[str, int] = {}
+
+    def run(self, steps: Sequence[Step], meanwhile: Callable[[], None] | None = None) -> None:
+        """Does `steps`, and `meanwhile` in the calling thread. Raises StepError, or what `meanwhile` raises; an interrupt of
+        the main thread stops the build between two steps and goes on up."""
+        helper = namespaces.Helper(lambda: self._work(steps))
+        try:
+            if meanwhile:
+                meanwhile()
+            helper.result()
+        except BaseException:
+            self._stop.set()
+            helper.join()
+            raise
+
+    def _work(self, steps: Sequence[Step]) -> None:
+        try:
+            for step in steps:
+                if self._stop.is_set():
+                    raise Stopped
+                self._do(step)
+            self._flush()
+        finally:
+            self._let_go()
+
+    def _do(self, step: Step) -> None:
+        if self._on_step:
+            self._on_step(step)
+        if isinstance(step, (MakeNamespace, SetSysctl, SetOffloads)):
+            self._flush()
+            self._do_directly(step)
+            return
+        if self._waiting and (self._waiting[0].node != step.node or len(self._waiting) >= _BATCH):
+            self._flush()
+        self._waiting.append(step)
+        self._messages.append(message_of(step, self._fd_of))
+
+    def _do_directly(self, step: Step) -> None:
+        try:
+            if isinstance(step, MakeNamespace):
+                self._make_namespace(step.node)
+                return
+            self._enter(step.node)
+            if isinstance(step, SetSysctl):
+                baseline.write(baseline.SYSCTL.joinpath(*step.parts), step.value)
+            elif isinstance(step, SetOffloads):
+                from lab.substrate.netlink import ethtool  # generic netlink costs 30 ms, and few labs need it
+
+                ethtool.set_offloads(step.interface.index, step.interface.offloads)
+        except OSError as error:
+            why = str(error.filename or "") or _WHY_NOT.get(type(step).__name__, "")
+            raise StepError(step.describe(), step.node, error.errno or 0, None, why) from error
+
+    def _make_namespace(self, node: str) -> None:
+        self._leave()
+        namespaces.make(self._ns_of(node))
+        self._inside = node
+        if self._deviations is None:
+            self._deviations = baseline.deviations()
+        for path, value in self._deviations:
+            baseline.write(path, value)
+
+    def _enter(self, node: str) -> None:
+        if self._inside != node:
+            self._leave()
+            namespaces.enter(self._ns_of(node))
+            self._inside = node
+
+    def _leave(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._inside = None
+
+    def _fd_of(self, node: str) -> int:
+        if node not in self._fds:
+            self._fds[node] = os.open(self._ns_of(node), os.O_RDONLY | os.O_CLOEXEC)
+        return self._fds[node]
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        steps, messages = self._waiting, self._messages
+        self._waiting, self._messages = [], []
+        self._enter(steps[0].node)
+        if self._socket is None:
+            self._socket = batch.open_socket()
+        refusals = batch.send(self._socket, messages)
+        self._close_fds()
+        if refusals:
+            first = refusals[0]
+            step = steps[first.at]
+            raise StepError(step.describe(), step.node, first.code, first.extack)
+
+    def _close_fds(self) -> None:
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+    def _let_go(self) -> None:
+        self._leave()
+        self._close_fds()

@@ -1,0 +1,90 @@
+"""Network namespaces: made and entered by helper threads that never come back to the one they left.
+
+A socket or an open /proc/sys file stays bound to the namespace in which it was opened, so the thread hands it back and ends.
+The main thread never enters anything; user, mount and PID namespaces are not entered here at all.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from lab.substrate.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unshare
+
+T = TypeVar("T")
+OWN_NETNS = Path("/proc/thread-self/ns/net")
+
+
+class Helper(Generic[T]):
+    """A thread of its own for `do`; `result()` gives what it returned or raises what it raised.
+
+    A signal handler that raises in `result()` leaves the thread running: its owner stops and joins it."""
+
+    def __init__(self, do: Callable[[], T]) -> None:
+        self._do = do
+        self._result: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="netns", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._result.append(self._do())
+        except BaseException as error:
+            self._error = error
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def result(self) -> T:
+        self._thread.join()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return self._result[0]
+
+
+def enter(path: Path) -> None:
+    """Moves the calling helper thread into the network namespace at `path`."""
+    if threading.current_thread() is threading.main_thread():
+        raise RuntimeError("the main thread enters no namespace")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, CLONE_NEWNET)
+    finally:
+        os.close(fd)
+
+
+def make(path: Path) -> None:
+    """Moves the calling helper thread into a new network namespace and mounts that on the new file `path`."""
+    unshare(CLONE_NEWNET)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o444))
+    mount(str(OWN_NETNS), path, None, MS_BIND)
+
+
+def inside(path: Path, do: Callable[..., T], *args: Any) -> T:
+    """`do(*args)` in the network namespace at `path`."""
+
+    def work() -> T:
+        enter(path)
+        return do(*args)
+
+    return Helper(work).result()
+
+
+def inside_scratch(do: Callable[[], T]) -> T:
+    """`do()` in a new network namespace that ends with it."""
+
+    def work() -> T:
+        unshare(CLONE_NEWNET)
+        return do()
+
+    return Helper(work).result()
+
+
+def inode(path: Path = OWN_NETNS) -> int:
+    """The number by which the kernel knows a namespace (the one in readlink /proc/PID/ns/net)."""
+    return path.stat().st_ino
