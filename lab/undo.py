@@ -1,0 +1,124 @@
+"""The undo of everything durable, from the record alone: no file of the user's is read, no name is trusted.
+
+`down`, `prune`, the rollback of a failed `up` and the sweep before an `up` are all this one teardown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lab import state
+from lab.errors import TeardownError
+from lab.state import Home
+from lab.substrate import endings
+
+_ENDED_WITHIN = 10.0  # seconds until every process of a lab must be gone after SIGKILL
+
+
+def teardown(home: Home) -> None:
+    """Removes a lab. The caller holds its lock. Every undo is tried; raises TeardownError with those that failed."""
+    name = _name(home)
+    failures: list[str] = []
+    with uninterrupted():
+        for words, undo in (
+            ("journal the end", lambda: home.note("down")),
+            ("end the nodes' inits", lambda: _end_inits(home)),
+            ("end processes left in the nodes", lambda: _end_strays(home)),
+            ("remove the links in /run/netns", lambda: state.unlink_namespaces(home)),
+            ("unmount the lab's tree", lambda: state.remove_home(home)),
+        ):
+            _try(words, undo, failures)
+    if failures:
+        raise TeardownError(name, failures)
+
+
+def _try(words: str, undo: Callable[[], object], failures: list[str]) -> None:
+    try:
+        undo()
+    except FileNotFoundError:
+        return
+    except Exception as error:
+        failures.append(f"{words}: {error}")
+
+
+def _name(home: Home) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return home.record().name
+    return home.path.name
+
+
+def _end_inits(home: Home) -> None:
+    records = [endings.InitRecord.from_dict(entry["record"]) for entry in home.journal() if entry["event"] == "init"]
+    left = endings.end_all(records, time.monotonic() + _ENDED_WITHIN)
+    if left:
+        nodes = ", ".join(f"{record.node} (pid {record.pid})" for record in left)
+        raise TimeoutError(f"still alive after {_ENDED_WITHIN:g} s: {nodes}")
+
+
+def _end_strays(home: Home) -> None:
+    """Processes that somebody started in a node by other ways, such as `ip netns exec`: they would keep the namespace alive."""
+    tree = home.path.stat().st_dev
+    own = {status.st_ino for path in (home.path / "ns").iterdir() if (status := path.stat()).st_dev != tree}
+    left = endings.end_strays(own, time.monotonic() + _ENDED_WITHIN) if own else ()
+    if left:
+        raise TimeoutError(f"still alive after {_ENDED_WITHIN:g} s: {', '.join(map(str, left))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    name: str
+    why: str
+
+
+def prune() -> list[Pruned]:
+    """Removes what dead processes left: homes half made, labs whose making never ended, ephemeral labs without their owner."""
+    pruned: list[Pruned] = []
+    with state.locked_root(make=False):
+        for home in state.homes():
+            why = why_dead(home)
+            if why and _lock_dead(home):
+                name = _name(home)
+                teardown(home)
+                pruned.append(Pruned(name, why))
+        pruned += [Pruned(link, "a link into a lab that is gone") for link in state.unlink_orphans()]
+    return pruned
+
+
+def sweep(name: str) -> None:
+    """Before a name is claimed: removes what a dead process left of that name, and what has no name yet.
+
+    The caller holds the root's lock."""
+    for home in state.homes():
+        nameless = not (home.path / "lab.json").exists()
+        if (nameless or _name(home) == name) and why_dead(home) and _lock_dead(home):
+            teardown(home)
+
+
+def why_dead(home: Home) -> str | None:
+    """None while somebody owns the home: a process that works on it, or the user who brought it up."""
+    if not (home.path / "lab.json").exists():
+        return "its making was cut off"
+    if home.busy():
+        return None
+    if not home.is_up():
+        return "its making or its teardown was cut off"
+    return "its owner is gone" if home.record().ephemeral else None
+
+
+def _lock_dead(home: Home) -> bool:
+    """A home without its tmpfs has no lock to take, and nobody to take it from: the root's lock is held."""
+    return not (home.path / "lock").exists() or home.lock()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds SIGINT and SIGTERM back in this thread; they arrive when the block is done."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
