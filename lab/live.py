@@ -1,0 +1,280 @@
+"""A living lab: `Lab.up` makes one from a recipe, or leaves nothing; `Lab.attach` finds one; `down` undoes it.
+
+What is wished (recipe, plan) ends here and what runs begins: nodes with namespaces, processes and sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+from lab import state, undo
+from lab.errors import HostError, Problem, TopologyError
+from lab.node import Node
+from lab.state import Home, Record
+
+if TYPE_CHECKING:
+    from lab.model import Topology
+    from lab.plan import Step
+    from lab.recipe import Recipe
+    from lab.substrate.inits import Init, Spawner
+
+_READY_WITHIN = 15.0  # seconds until carriers are there and detection of duplicates is done
+_FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works on the lab
+
+
+class Lab:
+    """A lab that is up. A context manager: it goes down at the end of the block, whatever happened in it."""
+
+    def __init__(self, home: Home, record: Record, owned: bool) -> None:
+        """`owned`: by this process, which made it."""
+        self._home, self.record, self._owned = home, record, owned
+        self.name, self.directory = record.name, home.path
+        make = self._node
+        self.nodes: Mapping[str, Node] = MappingProxyType({name: make(name) for name in record.nodes})
+        self._spawner: Spawner | None = None
+
+    @classmethod
+    def up(
+        cls,
+        source: str | Path | Recipe,
+        *,
+        name: str | None = None,
+        params: Mapping[str, object] | None = None,
+        wait: bool = True,
+        detach: bool = False,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Lab:
+        """Builds the lab that a file, a shipped topology or a recipe describes.
+
+        `wait`: until carriers are there and its IPv6 addresses are usable. `detach`: it outlives this process. `on_step` is
+        told each step before it is done. Raises TopologyError, HostError, StepError; then nothing is left.
+        """
+        recipe = _recipe(source, params)
+        require_root()
+        plan = _plan(recipe)
+        record = _record(recipe, checked_name(name or recipe.topology.name), ephemeral=not detach)
+        lab: Lab | None = None
+        try:
+            with undo.uninterrupted(), state.locked_root():
+                undo.sweep(record.name)
+                lab = cls(state.claim(record, recipe.rendered), record, owned=True)
+            lab._build(plan, on_step)
+            if wait:
+                lab.wait_ready(recipe.topology)
+            with undo.uninterrupted():
+                lab._home.note("up")
+                if detach:
+                    lab._home.release()
+        except BaseException:
+            if lab is not None:
+                lab.down()
+            raise
+        return lab
+
+    @classmethod
+    def attach(cls, name: str) -> Lab:
+        """The lab of that name, made by whichever process. Raises TopologyError where there is none that is up."""
+        home = find(name)
+        if not home.is_up():
+            raise TopologyError(f"lab {name!r} is not up", "its making or its teardown was cut off: `lab prune` removes it")
+        return cls(home, home.record(), owned=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def __getitem__(self, node: str) -> Node:
+        try:
+            return self.nodes[node]
+        except KeyError:
+            hint = f"its nodes are {', '.join(self.nodes)}"
+            raise TopologyError(f"lab {self.name} has no node {node!r}", hint) from None
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __repr__(self) -> str:
+        return f"<Lab {self.name}: {len(self.nodes)} nodes in {self.directory}>"
+
+    @property
+    def rendered(self) -> str:
+        """The file as it was deployed."""
+        return (self.directory / "topology.yaml").read_text()
+
+    @cached_property
+    def topology(self) -> Topology:
+        """What was deployed, from the record and not from the file, which may have changed since."""
+        from lab import recipe
+
+        return recipe.read_rendered(self.directory / "topology.yaml").topology
+
+    def down(self) -> None:
+        """Undoes everything; already gone is success. Raises TeardownError, HostError where somebody else works on it."""
+        try:
+            take_down(self._home, self.name)
+        finally:
+            if self._spawner is not None:
+                self._spawner.close()  # after the inits, whose parent it is: it reaps them
+
+    def wait_ready(self, topology: Topology) -> None:
+        """Until every raised veth has its carrier and every address of the file is usable. Raises StepError."""
+        from lab.observe import ready
+
+        ready.wait(topology, self._home.ns, _READY_WITHIN)
+
+    def _build(self, plan: tuple[Step, ...], on_step: Callable[[Step], None] | None) -> None:
+        from lab.substrate.build import Builder
+
+        home = self._home
+        try:
+            links = state.announce_links(home, self.name, self.record.nodes)
+            Builder(home.ns, on_step).run(plan, meanwhile=lambda: state.link_namespaces(home, links))
+        except FileExistsError as error:
+            what = f"{error.filename2 or error.filename} exists already and is not of this lab"
+            raise HostError(what, "remove it, or choose another name with --name") from error
+
+    def _node(self, name: str) -> Node:
+        return Node(name, self.name, self._home.ns(name), lambda: self._init(name))
+
+    def _init(self, node: str) -> Init:
+        from lab.substrate.inits import Spawner
+
+        if self._spawner is None:
+            self._spawner = Spawner()
+        home, folder = self._home, self._home.node(node)
+        folder.mkdir(exist_ok=True)
+        return self._spawner.init(
+            node,
+            home.ns(node),
+            home.path,
+            folder,
+            lambda made: home.note("init", record=made.to_dict()),
+            detached=not (self._owned and self.record.ephemeral),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One lab of this host. `status`: up, busy (somebody works on it) or dead (`prune` removes it)."""
+
+    name: str
+    status: str
+    nodes: int
+    source: str
+    created: float
+    uuid: str
+    ephemeral: bool
+
+
+def labs() -> list[Summary]:
+    """Every lab of this host, by name."""
+    found = []
+    for home in state.homes():
+        try:
+            record = home.record()
+        except (OSError, ValueError):
+            continue
+        status = "dead" if undo.why_dead(home) else "up" if home.is_up() else "busy"
+        found.append(
+            Summary(record.name, status, len(record.nodes), record.source, record.created, record.uuid, record.ephemeral)
+        )
+    return sorted(found, key=lambda summary: summary.name)
+
+
+def find(name: str) -> Home:
+    """The home of a lab. Raises TopologyError with the names that there are."""
+    home = state.find(name)
+    if home is None:
+        names = ", ".join(summary.name for summary in labs())
+        raise TopologyError(f"there is no lab named {name!r}", f"labs of this host: {names}" if names else "no lab is up")
+    return home
+
+
+def take_down(home: Home, name: str) -> None:
+    """Tears a home down, once whoever works on it has finished."""
+    if not home.path.exists():
+        home.release()
+        return
+    if not home.lock_within(_FREE_WITHIN):
+        hint = "it is being made, taken down, or it belongs to a running test: end that first"
+        raise HostError(f"another process works on lab {name!r}", hint)
+    undo.teardown(home)
+
+
+def unique_name(base: str) -> str:
+    """A name for a lab of a test's own, so that the same topology runs side by side with itself."""
+    return f"{base[:23]}-{os.urandom(4).hex()}"
+
+
+def checked_name(name: str) -> str:
+    """Raises TopologyError where `name` cannot be a lab's."""
+    if not state.LAB_NAME.match(name):
+        hint = "write up to 32 letters, digits, _ or -, a letter or digit first"
+        raise TopologyError(f"{name!r} cannot be the name of a lab", hint)
+    return name
+
+
+def require_root() -> None:
+    """Raises HostError for anybody who may not make namespaces."""
+    if os.geteuid() != 0:
+        raise HostError("making namespaces and mounts needs root", "run it as root, for example with sudo")
+
+
+def _record(recipe: Recipe, name: str, ephemeral: bool) -> Record:
+    return Record(
+        name=name,
+        uuid=state.new_uuid(),
+        source=recipe.source.name,
+        params=dict(recipe.document.params),
+        nodes={node.name: node.kind for node in recipe.topology.nodes.values()},
+        created=time.time(),
+        ephemeral=ephemeral,
+    )
+
+
+def _recipe(source: str | Path | Recipe, params: Mapping[str, object] | None) -> Recipe:
+    from lab import recipe
+
+    return recipe.read(source, params) if isinstance(source, (str, Path)) else source
+
+
+def _plan(recipe: Recipe) -> tuple[Step, ...]:
+    from lab.plan import make_plan
+
+    lacks = missing_features(recipe)
+    if lacks:
+        raise HostError(lacks)
+    return make_plan(recipe.topology, without_netem=_without_netem(recipe.topology)).steps
+
+
+def missing_features(recipe: Recipe) -> list[Problem]:
+    """What the topology needs and this kernel lacks, each at the place that asks for it. Needs root."""
+    needs = list(recipe.topology.needs())
+    if not needs:
+        return []
+    from lab.recipe import in_file_order
+    from lab.substrate import features
+
+    lacking = features.missing(feature for feature, _ in needs)
+    hint = "use a kernel that has it, or load its module"
+    return in_file_order(
+        Problem(f"this kernel has no {feature.replace('_', ' ')}", hint, recipe.document.place(path))
+        for feature, path in needs
+        if feature in lacking
+    )
+
+
+def _without_netem(topology: Topology) -> bool:
+    from lab.substrate import features
+
+    wanted = any(feature == "netem or tbf" for feature, _ in topology.needs())
+    return wanted and bool(features.missing(["netem"]))
