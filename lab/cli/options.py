@@ -1,0 +1,75 @@
+"""What every command shares: the global options, before or after its name, and how KEY=VALUE is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """`format` is table or json; `verbosity` -1 (quiet), 0 or 1 (every step)."""
+
+    format: str = "table"
+    verbosity: int = 0
+
+    @property
+    def json(self) -> bool:
+        return self.format == "json"
+
+
+def _format(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(Settings).format = value
+
+
+def _verbose(context: click.Context, _: click.Parameter, value: bool | None) -> None:
+    if value:
+        context.ensure_object(Settings).verbosity = 1
+
+
+def _quiet(context: click.Context, _: click.Parameter, value: bool | None) -> None:
+    if value:
+        context.ensure_object(Settings).verbosity = -1
+
+
+def common(command: F) -> F:
+    """Adds the global options; each has an environment variable, LAB_FORMAT, LAB_VERBOSE, LAB_QUIET."""
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, callback=_quiet, expose_value=False, envvar="LAB_QUIET", help="Say less."),
+        click.option(
+            "-v", "--verbose", is_flag=True, callback=_verbose, expose_value=False, envvar="LAB_VERBOSE", help="Say each step."
+        ),
+        click.option(
+            "-f",
+            "--format",
+            type=click.Choice(["table", "json"]),
+            callback=_format,
+            expose_value=False,
+            envvar="LAB_FORMAT",
+            help="How results are printed on stdout.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _assignments(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+sets = click.option(
+    "--set", "params", multiple=True, metavar="KEY=VALUE", callback=_assignments, help="Set a parameter of the topology."
+)
+settings = click.make_pass_decorator(Settings, ensure=True)

@@ -1,0 +1,76 @@
+"""Commands about experiments: run, scenarios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lab.cli.options import Settings, common, sets, settings
+from lab.cli.show import envelope, table
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("scenario", nargs=-1)
+@sets
+@click.option("--junit", type=_file, metavar="FILE", help="Write a JUnit report there.")
+@click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the results as JSON there.")
+@click.option("--keep-on-failure", is_flag=True, help="Leave the lab of a failed check up, and say how to get in.")
+@click.option("--fail-on-skip", is_flag=True, help="End with status 4 if anything was skipped.")
+@common
+@settings
+def run(
+    settings: Settings,
+    scenario: tuple[str, ...],
+    params: dict[str, object],
+    junit: Path | None,
+    json_file: Path | None,
+    keep_on_failure: bool,
+    fail_on_skip: bool,
+) -> int:
+    """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
+
+    Each check is printed as it is decided, and a failed one with its evidence. `--set` overrides what the scenarios say.
+
+    \b
+    Example:
+        lab run rp-filter
+        lab run ./test_mine.py --set members=5 --junit out.xml
+    """
+    from lab import runner
+
+    return runner.run(
+        scenario,
+        sets=params,
+        junit=junit,
+        json=json_file,
+        keep_on_failure=keep_on_failure,
+        fail_on_skip=fail_on_skip,
+        format=settings.format,
+        verbosity=settings.verbosity,
+    )
+
+
+@click.command()
+@common
+@settings
+def scenarios(settings: Settings) -> None:
+    """List the shipped experiments.
+
+    \b
+    Example:
+        lab scenarios
+    """
+    from lab import runner
+
+    found = runner.scenarios()
+    if settings.json:
+        envelope("scenarios", found)
+    else:
+        table(("SCENARIO", "WHAT IT IS ABOUT", "CHECKS"), ((each.name, each.title, len(each.checks)) for each in found))
+
+
+COMMANDS: tuple[Any, ...] = (run, scenarios)
