@@ -1,0 +1,251 @@
+"""pytest over living labs: the fixture `lab`, its marker, and the evidence in the report of a test that failed.
+
+    @pytest.mark.lab("rp-filter", first="b")           # a shipped topology, or a file: a path from the test file's folder
+    def test_the_other_interface_answers(lab): ...
+
+Every test gets a lab of its own, under a name of its own. Where the kernel lacks what the topology needs, or privilege is
+missing, the test is skipped with the reason; what a lab leaves behind is an error. pytest loads this module at the start of
+every run of every project that it is installed beside: nothing of lab is imported until a test asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from lab.live import Lab
+    from lab.observe.evidence import Watch
+    from lab.observe.kmsg import Log
+    from lab.recipe import Recipe
+
+SECTION = "lab: "
+"""What the titles of our sections in a test's report begin with."""
+STATUS = "lab_status"
+"""The attribute of a failed test's report that says which exit status the failure asks for."""
+_FAULT = 70
+
+
+@dataclass(slots=True)
+class _Open:
+    """The lab of a test that runs."""
+
+    lab: Lab
+    watch: Watch
+    failed: bool = False
+
+
+_OPEN = pytest.StashKey[_Open]()
+_FAULT_OF_OURS = pytest.StashKey[Exception]()
+_RECIPES = pytest.StashKey[dict[tuple[str, str], "Recipe"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lab", "labs of network namespaces")
+    group.addoption(
+        "--lab-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a parameter of the tests' topologies, whatever their markers say; may be given often",
+    )
+    group.addoption(
+        "--lab-keep-on-failure",
+        action="store_true",
+        help="leave the lab of a failed test up, and say how to get in",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    line = "lab(topology, **params): the topology that the fixture `lab` brings up: a shipped name, or a path from this folder"
+    config.addinivalue_line("markers", line)
+    config.stash[_RECIPES] = {}
+    _sets(config)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A parameter that no selected test's topology has was mistyped."""
+    sets = _sets(session.config)
+    if not sets:
+        return
+    known = {name for item in session.items for name in _known_params(item)}
+    if unknown := [name for name in sets if name not in known]:
+        said = f"they have {', '.join(sorted(known))}" if known else "they have none"
+        raise pytest.UsageError(f"no selected test's topology has a parameter {', '.join(map(repr, unknown))}: {said}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the evidence while the lab is still up, and the exit status that the failure asks of `lab run`."""
+    report = yield
+    if report.failed and call.excinfo is not None:
+        setattr(report, STATUS, _status(item, call.excinfo.value))
+        opened = item.stash.get(_OPEN, None)
+        if opened is not None:
+            opened.failed = True
+            report.sections += [(SECTION + title, text) for title, text in _evidence(item.config, opened).items()]
+    return report
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The lab that this test's `@pytest.mark.lab(topology, **params)` describes, up for this test alone."""
+    from lab.observe.evidence import Watch
+
+    item = request.node
+    recipe = _recipe(item)
+    with Watch() as watch:
+        with _our_matter(item):
+            up = _up(recipe, request.config.getoption("lab_keep_on_failure"))
+        opened = item.stash[_OPEN] = _Open(up, watch)
+        try:
+            yield up
+        finally:
+            del item.stash[_OPEN]
+            if not (opened.failed and request.config.getoption("lab_keep_on_failure")):
+                with _our_matter(item):
+                    _down(up)
+
+
+@pytest.fixture
+def kernel_log() -> Iterator[Log]:
+    """The kernel's log from the start of this test on; skips the test where the log cannot be read."""
+    from lab.errors import HostError
+    from lab.observe.kmsg import Log
+
+    try:
+        log = Log()
+    except HostError as error:
+        pytest.skip(str(error))
+    with log:
+        yield log
+
+
+def _sets(config: pytest.Config) -> dict[str, str]:
+    found = {}
+    for text in config.getoption("lab_set"):
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise pytest.UsageError(f"--lab-set {text!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _wish(item: pytest.Item) -> tuple[str, dict[str, Any]]:
+    """Topology and parameters as the marker has them."""
+    from lab.errors import TopologyError
+
+    marker = item.get_closest_marker("lab")
+    if marker is None or len(marker.args) != 1:
+        hint = "write @pytest.mark.lab(topology, parameter=value, …) above it"
+        raise TopologyError(f"{item.name} does not say which topology its lab has", hint)
+    return str(marker.args[0]), dict(marker.kwargs)
+
+
+def _topology(item: pytest.Item, name: str) -> str | Path:
+    from lab.topology.shipped import shipped_topologies
+
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return item.path.parent / name
+    return shipped_topologies().get(name, name)
+
+
+def _known_params(item: pytest.Item) -> Mapping[str, object]:
+    """Those of the topology's file; none where that cannot be read, which is then said when the test runs."""
+    from lab.errors import TopologyError
+    from lab.topology.text import declared_params, read_source
+
+    if item.get_closest_marker("lab") is None:
+        return {}
+    with contextlib.suppress(TopologyError):
+        return declared_params(read_source(_topology(item, _wish(item)[0])))
+    return {}
+
+
+def _recipe(item: pytest.Item) -> Recipe:
+    """Read once for all tests of the run that have the same file and parameters."""
+    from lab import recipe
+
+    name, params = _wish(item)
+    source, known = _topology(item, name), _known_params(item)
+    params |= {key: value for key, value in _sets(item.config).items() if key in known}
+    cache, key = item.config.stash[_RECIPES], (str(source), repr({**known, **params}))
+    if key not in cache:
+        cache[key] = recipe.read(source, params)
+    return cache[key]
+
+
+def _up(recipe: Recipe, keep: bool) -> Lab:
+    """Skips where privilege or a feature is missing. One that may be kept does not end with this process."""
+    from lab.errors import HostError
+    from lab.live import Lab, unique_name
+
+    try:
+        return Lab.up(recipe, name=unique_name(recipe.topology.name), detach=keep)
+    except HostError as error:
+        if _lacking(recipe):
+            pytest.skip("\n".join(dict.fromkeys(f"{each.message}: {each.hint}" for each in error.problems)))
+        raise
+
+
+def _lacking(recipe: Recipe) -> bool:
+    from lab.live import missing_features
+
+    return os.geteuid() != 0 or bool(missing_features(recipe))
+
+
+def _down(up: Lab) -> None:
+    from lab.errors import TeardownError
+    from lab.observe.remains import Footprint
+
+    footprint = Footprint.of(up.directory, [node.ns for node in up])
+    up.down()
+    if left := footprint.remains():
+        raise TeardownError(up.name, left)
+
+
+@contextlib.contextmanager
+def _our_matter(item: pytest.Item) -> Iterator[None]:
+    """What goes wrong in this block, and is no LabError, is a fault of ours and not the test's."""
+    try:
+        yield
+    except Exception as error:
+        item.stash[_FAULT_OF_OURS] = error
+        raise
+
+
+def _status(item: pytest.Item, error: BaseException) -> int:
+    from lab.errors import LabError
+
+    if isinstance(error, LabError):
+        return error.exit_status
+    return _FAULT if error is item.stash.get(_FAULT_OF_OURS, None) else 1
+
+
+def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
+    up = opened.lab
+    record = up.record
+    facts = {"name": up.name, "topology": record.source, "parameters": _pairs(record.params)}
+    sections = opened.watch.collect({node.name: node.ns for node in up}, facts, up.rendered)
+    if config.getoption("lab_keep_on_failure"):
+        node = next(iter(up.nodes))
+        sections["kept"] = "\n".join(
+            (
+                f"lab shell {up.name} {node}",
+                f"lab exec {up.name} {node} -- ip address",
+                f"lab down {up.name}",
+            )
+        )
+    return sections
+
+
+def _pairs(params: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())

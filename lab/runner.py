@@ -1,0 +1,253 @@
+"""`lab run`: scenarios by pytest, in this process, with our own configuration and our own report; the exit status.
+
+Nothing of the user's changes a run: no pytest.ini, no PYTEST_… variable, no other plugin, no cache. A test file that the user
+names brings the conftest.py beside it along; a shipped scenario has none. What pytest says of a test becomes a
+`lab.report.results.Check`; how that is shown is the report's matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from lab import scenarios as catalogue
+from lab.errors import LabError, TopologyError
+from lab.report import results
+from lab.report.results import Check, Outcome, Run
+
+if TYPE_CHECKING:
+    import pytest
+
+    from lab.report.terminal import Terminal
+
+_CONFIGURATION = ("-c", str(catalogue.FOLDER / "pytest.ini"), "--rootdir", str(catalogue.FOLDER))
+_PLUGINS = ("-p", "lab.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:terminal")
+_USAGE_ERROR, _INTERNAL_ERROR = 4, 3  # pytest.ExitCode
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came. pytest undoes its fixtures for a KeyboardInterrupt, and for nothing else."""
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    sets: Mapping[str, object] | None = None,
+    junit: Path | None = None,
+    json: Path | None = None,
+    keep_on_failure: bool = False,
+    fail_on_skip: bool = False,
+    format: str = "table",
+    verbosity: int = 0,
+) -> int:
+    """Runs scenarios; the exit status of `lab run` (see `lab.report.results.Run.status`).
+
+    `names`: shipped scenarios, test files or folders, each with `::check` behind it for one check alone; none means all that
+    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write. `format` table or json
+    is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
+    """
+    for path in (junit, json):
+        _writable(path)
+    arguments = [*_arguments(_targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
+    arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
+    arguments += [f"--junitxml={junit.absolute()}"] if junit else []
+    recorder = _Recorder(_terminal(format, verbosity))
+    with _interrupts_on_sigterm():
+        done = _run(arguments, recorder, fail_on_skip)
+    _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None)
+    return done.status
+
+
+def scenarios() -> list[catalogue.Scenario]:
+    """The shipped scenarios, read without importing them or pytest."""
+    return list(catalogue.shipped().values())
+
+
+def _terminal(format: str, verbosity: int) -> Terminal:
+    from lab.report.terminal import Terminal
+
+    return Terminal(sys.stderr if format == "json" else sys.stdout, verbosity)
+
+
+def _writable(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise TopologyError(f"{path} cannot be written: it is a directory, or lies in none", "name a file in one that exists")
+
+
+def _targets(names: Sequence[str]) -> list[str]:
+    """What pytest calls them."""
+    shipped = catalogue.shipped()
+    return [_target(name, shipped) for name in names] or [str(each.path) for each in shipped.values()]
+
+
+def _target(name: str, shipped: Mapping[str, catalogue.Scenario]) -> str:
+    base, colons, check = name.partition("::")
+    if base in shipped:
+        return f"{shipped[base].path}{colons}{check}"
+    if Path(base).exists():
+        return f"{Path(base).absolute()}{colons}{check}"
+    from lab.topology.words import did_you_mean
+
+    hint = did_you_mean(base, shipped, "shipped are: ")
+    raise TopologyError(f"there is no scenario {base!r}", hint or "a test file is named by its path, such as ./test_mine.py")
+
+
+def _arguments(targets: Sequence[str]) -> list[str]:
+    theirs = any(catalogue.FOLDER not in Path(target.partition("::")[0]).parents for target in targets)
+    return [*_CONFIGURATION, *_PLUGINS, *(() if theirs else ("--noconftest",)), *targets]
+
+
+def _run(arguments: Sequence[str], recorder: _Recorder, fail_on_skip: bool) -> Run:
+    started, began = time.time(), time.monotonic()
+    try:
+        recorder.ended(_pytest(arguments, recorder))
+    except KeyboardInterrupt as interrupt:
+        recorder.interrupted(interrupt)
+    except LabError as error:  # the undo of an interrupted check failed
+        recorder.problems.append(str(error))
+    seconds = time.monotonic() - began
+    return Run(tuple(recorder.checks), started, seconds, tuple(recorder.problems), recorder.ending, fail_on_skip)
+
+
+def _pytest(arguments: Sequence[str], recorder: _Recorder) -> int:
+    with _environment():
+        import pytest
+
+        return int(pytest.main([*arguments], plugins=[recorder]))
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Without the variables that change pytest, and without the plugins that happen to be installed beside it."""
+    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PYTEST_")}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _interrupts_on_sigterm() -> Iterator[None]:
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None) -> None:
+    terminal.end(run)
+    if file or stdout:
+        from lab.report import envelope
+
+        text = envelope.render(run)
+        if file:
+            file.write_text(text)
+        if stdout:
+            stdout.write(text)
+
+
+class _Recorder:
+    """A pytest plugin in the place of pytest's terminal reporter: the checks, as they are decided."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.checks: list[Check] = []
+        self.problems: list[str] = []
+        self.ending = results.HELD
+        self._about: dict[str, str] = {}
+        self._phases: list[pytest.TestReport] = []
+
+    def ended(self, code: int) -> None:
+        """What pytest's own exit status says beyond the checks."""
+        if code in (_USAGE_ERROR, _INTERNAL_ERROR) and not self.ending:
+            self.ending = results.WRONG_CALL if code == _USAGE_ERROR else results.FAULT
+
+    def interrupted(self, how: BaseException) -> None:
+        """pytest also raises kinds of KeyboardInterrupt of its own, where it could not collect everything."""
+        if type(how) in (KeyboardInterrupt, _Terminated):
+            self.ending = results.TERMINATED if isinstance(how, _Terminated) else results.INTERRUPTED
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.option.tbstyle = "short"  # an option of the reporter that is not there
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            scenario = _scenario(item.path)
+            item.user_properties += [("scenario", scenario), ("title", _title(item))]
+            self._about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.problems.append(report.longreprtext)
+        elif report.skipped:
+            self._decide(Check(report.nodeid, "", "the whole file", Outcome.SKIPPED, 0.0, message=_reason(report)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._phases.append(report)
+        if report.when == "teardown":
+            phases, self._phases = self._phases, []
+            self._decide(_check(phases))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted(excinfo.value)
+
+    def _decide(self, check: Check) -> None:
+        self.checks.append(check)
+        self.terminal.check(check, self._about.get(check.scenario, ""))
+
+
+def _scenario(path: Path) -> str:
+    return catalogue.name_of(path) if path.parent == catalogue.FOLDER else os.path.relpath(path)
+
+
+def _title(item: Any) -> str:
+    said = catalogue.title(getattr(getattr(item, "obj", None), "__doc__", None)) or item.name
+    return f"{said} [{item.callspec.id}]" if hasattr(item, "callspec") else said
+
+
+def _check(phases: Sequence[pytest.TestReport]) -> Check:
+    """One test from the reports of its set-up, call and teardown; what could not be made outweighs what does not hold."""
+    from lab.pytest_plugin import SECTION, STATUS
+
+    properties = dict(phases[0].user_properties)
+    failed = [report for report in phases if report.failed]
+    skipped = [report for report in phases if report.skipped and not hasattr(report, "wasxfail")]
+    made = next((report for report in phases if report.when == "call"), None)
+    outcome = Outcome.HELD
+    if failed:
+        outcome = Outcome.FAILED if failed == [made] and getattr(made, STATUS, 1) == 1 else Outcome.ERROR
+    elif skipped:
+        outcome = Outcome.SKIPPED
+    sections = {title: text for report in failed for title, text in report.sections if not title.startswith("Captured")}
+    return Check(
+        scenario=str(properties["scenario"]),
+        name=phases[0].nodeid.partition("::")[2],
+        title=str(properties["title"]),
+        outcome=outcome,
+        seconds=sum(report.duration for report in phases),
+        status=max((getattr(report, STATUS, 1) for report in failed), default=0),
+        message="\n".join(map(_reason, [*failed, *skipped])),
+        detail="\n".join(report.longreprtext for report in failed),
+        evidence={title.removeprefix(SECTION): text for title, text in sections.items()},
+    )
+
+
+def _reason(report: Any) -> str:
+    """The message of what was raised, without where."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(getattr(crash, "message", None) or report.longreprtext)

@@ -1,0 +1,190 @@
+"""The reverse path filter: one address in two LANs, and which interface answers there.
+
+A host has the same address on two interfaces, each in a LAN of its own, which is allowed; and yet only the interface that
+was raised first answers ARP. The kernel looks the sender of a request up in its routing table, finds the connected route
+that was added first, and refuses what did not come in by that interface (rp_filter, RFC 3704; net/ipv4/fib_frontend.c,
+fib_validate_source). The filter in force is the greater of conf.all's and the interface's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab import Lab, Node
+from lab.observe import kmsg
+
+ADDRESS, PORT = "192.168.122.74", 7474
+STRANGER = "198.51.100.1"
+COUNTER = "TcpExtIPReversePathFilter"
+WITHIN = 5.0  # seconds, for what takes microseconds, or a few if the kernel must repeat an ARP request
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two LANs: the asker's interface there with its address, and the target's."""
+
+    foot: str
+    address: str
+    device: str
+
+
+def sides(lab: Lab) -> tuple[Side, ...]:
+    """Both, in the order of the target's connected routes: the first is its way back to whoever asks."""
+    table = lab["target"].inside(Path("/proc/thread-self/net/route").read_text)
+    devices = [line.split()[0] for line in table.splitlines()[1:]]
+    feet = zip(sorted(devices), (("a", "192.168.122.1"), ("b", "192.168.122.2")), strict=True)
+    by_device = {device: Side(*foot, device) for device, foot in feet}
+    return tuple(by_device[device] for device in devices)
+
+
+def answers(lab: Lab, side: Side, sender: str | None = None) -> bool:
+    """Whether the target answers an ARP request there, by that very interface; silence is proven, not timed."""
+    macs = lab["asker"].who_has(side.foot, ADDRESS, sender)
+    assert set(macs) <= {lab["target"].mac(side.device)}, "somebody else answered"
+    return bool(macs)
+
+
+def who_answers(lab: Lab) -> list[str]:
+    return [side.device for side in sides(lab) if answers(lab, side)]
+
+
+def set_filter(target: Node, value: int, *devices: str) -> None:
+    for device in devices:
+        target.sysctl[f"net.ipv4.conf.{device}.rp_filter"] = str(value)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_only_the_interface_of_the_first_route_answers(lab: Lab) -> None:
+    """With rp_filter=1 only the interface whose connected route comes first answers ARP."""
+    first, _second = sides(lab)
+    assert who_answers(lab) == [first.device]
+
+
+@pytest.mark.lab("rp-filter", rp_filter=0)
+def test_without_the_filter_both_answer(lab: Lab) -> None:
+    """With rp_filter=0 both interfaces answer."""
+    assert who_answers(lab) == [side.device for side in sides(lab)]
+
+
+@pytest.mark.lab("rp-filter", rp_filter=2)
+def test_with_the_loose_filter_both_answer(lab: Lab) -> None:
+    """With rp_filter=2 both interfaces answer."""
+    assert who_answers(lab) == [side.device for side in sides(lab)]
+
+
+@pytest.mark.lab("rp-filter", rp_filter=2)
+def test_the_loose_filter_wants_some_way_back(lab: Lab) -> None:
+    """With rp_filter=2 a sender that no route leads back to gets no answer; with 0 it gets one."""
+    first, _second = sides(lab)
+    assert not answers(lab, first, STRANGER)
+    set_filter(lab["target"], 0, first.device)
+    assert answers(lab, first, STRANGER)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_swapping_the_routes_swaps_who_answers(lab: Lab) -> None:
+    """Swapping the order of the two connected routes swaps who answers."""
+    first, second = sides(lab)
+    assert who_answers(lab) == [first.device]
+    for change in ("del", "add"):  # the route goes with the address, and comes back behind the other one
+        lab["target"].run(["ip", "address", change, f"{ADDRESS}/24", "dev", first.device])
+    assert sides(lab) == (second, first)
+    assert who_answers(lab) == [second.device]
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_the_greater_of_all_and_the_device_is_in_force(lab: Lab) -> None:
+    """The filter in force is the greater of conf.all's and the interface's own, so that all=2 loosens a strict interface."""
+    _first, second = sides(lab)
+    in_force = {}
+    for everywhere, own in ((0, 0), (0, 1), (1, 0), (2, 1), (2, 0)):
+        set_filter(lab["target"], everywhere, "all")
+        set_filter(lab["target"], own, second.device)
+        in_force[everywhere, own] = answers(lab, second)
+    assert in_force == {(0, 0): True, (0, 1): False, (1, 0): False, (2, 1): True, (2, 0): True}
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1, log_martians=1)
+def test_log_martians_names_the_refused_request(lab: Lab, kernel_log: kmsg.Log) -> None:
+    """With log_martians the kernel logs the refused request, and the header behind that line carries the asker's MAC."""
+    _first, wrong = sides(lab)
+    mac = lab["asker"].mac(wrong.foot)
+    martian = kernel_log.wait(
+        lambda entries: kmsg.martians(entries, {mac}), lambda: answers(lab, wrong), f"a martian from {mac}"
+    )[0]
+    assert (martian.to, martian.sender, martian.device) == (ADDRESS, wrong.address, wrong.device)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1, log_martians=0)
+def test_without_log_martians_the_log_is_silent(lab: Lab, kernel_log: kmsg.Log) -> None:
+    """Without log_martians the same refusal leaves no line."""
+    _first, wrong = sides(lab)
+
+    def ask_silently_then_aloud() -> None:
+        """The second one's line shows that the kernel's rate limit would have let the first one's pass."""
+        for aloud, sender in ((0, "192.168.122.250"), (1, "192.168.122.251")):
+            lab["target"].sysctl[f"net.ipv4.conf.{wrong.device}.log_martians"] = str(aloud)
+            assert not answers(lab, wrong, sender)
+
+    found = logged(kernel_log, lab["asker"].mac(wrong.foot), ask_silently_then_aloud)
+    assert {martian.sender for martian in found} == {"192.168.122.251"}
+
+
+def logged(log: kmsg.Log, mac: str, provoke: Callable[[], object]) -> tuple[kmsg.Martian, ...]:
+    """The martians whose frames came from `mac`; other labs' and the host's carry other addresses."""
+    return log.wait(lambda entries: kmsg.martians(entries, {mac}), provoke, f"a martian from {mac}")
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_a_refused_request_does_not_count(lab: Lab) -> None:
+    """A refused ARP request does not count in TcpExtIPReversePathFilter, only in in_martian_src of /proc/net/stat/rt_cache."""
+    _first, wrong = sides(lab)
+    target = lab["target"]
+    before = martian_sources(target)
+    assert not answers(lab, wrong)
+    assert target.counters()[COUNTER] == 0
+    assert martian_sources(target) > before
+
+
+def martian_sources(node: Node) -> int:
+    """The whole host's, over all processors: it may count more than this lab's (net/ipv4/route.c, rt_cache_stat)."""
+    names, *rows = node.inside(Path("/proc/thread-self/net/stat/rt_cache").read_text).splitlines()
+    column = names.split().index("in_martian_src")
+    return sum(int(row.split()[column], 16) for row in rows)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_an_ip_packet_from_the_wrong_side_counts(lab: Lab) -> None:
+    """An IP packet from the wrong side is dropped and counts in TcpExtIPReversePathFilter; without the filter it arrives."""
+    target, (first, wrong) = lab["target"], sides(lab)
+    with arriving(target) as receiver:
+        set_filter(target, 0, first.device, wrong.device)
+        send(lab["asker"], wrong, b"unfiltered")  # also resolves the MAC address: the filter would eat that request too
+        assert receiver.recv(64) == b"unfiltered"
+        assert target.counters()[COUNTER] == 0
+        set_filter(target, 1, first.device, wrong.device)
+        send(lab["asker"], wrong, b"filtered")
+        target.wait(lambda: target.counters()[COUNTER] == 1, WITHIN, f"{COUNTER} is 1")
+        send(lab["asker"], first, b"from the right side")
+        assert receiver.recv(64) == b"from the right side"
+
+
+@contextlib.contextmanager
+def arriving(target: Node) -> Iterator[socket.socket]:
+    with target.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(WITHIN)
+        sock.bind((ADDRESS, PORT))
+        yield sock
+
+
+def send(asker: Node, side: Side, what: bytes) -> None:
+    with asker.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, side.foot.encode())
+        sock.bind((side.address, 0))
+        sock.sendto(what, (ADDRESS, PORT))
