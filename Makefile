@@ -1,0 +1,48 @@
+# One place for the few commands. Everything it makes is below .venv/ and build/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+export PYTHONDONTWRITEBYTECODE ?=
+
+.PHONY: all demo test soak bench lint packages clean help
+
+help:
+	@echo "make demo    set everything up and run the first experiment (root)"
+	@echo "make test    set everything up and run all tests; as an ordinary user those that need no privilege"
+	@echo "make soak    the tests that take longer (root)"
+	@echo "make bench   speed and memory as ratios against a floor in C, and against Mininet (root)"
+	@echo "make lint    ruff and mypy"
+
+$(STAMP): pyproject.toml
+	@tools/packages venv
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lab needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@tools/packages run
+	$(BIN)/lab run rp-filter
+
+test: $(STAMP)
+	@tools/packages run test
+	$(PYTEST) -m "not soak"
+
+soak: $(STAMP)
+	@tools/packages run test
+	$(PYTEST) -m soak
+
+bench: $(STAMP)
+	@tools/packages run test bench
+	@mkdir -p build
+	$(BIN)/python tests/bench/bench.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist
