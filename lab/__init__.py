@@ -11,11 +11,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lab.errors import HostError, LabError, StepError, TeardownError, TopologyError
-    from lab.live import Lab, Node
+    from lab.live import Lab
+    from lab.node import Node
 
 __all__ = ["HostError", "Lab", "LabError", "Node", "StepError", "TeardownError", "TopologyError", "__version__"]
 
-_HOMES = {"Lab": "lab.live", "Node": "lab.live"}
+_HOMES = {"Lab": "lab.live", "Node": "lab.node"}
 
 
 def __getattr__(name: str) -> Any:

@@ -231,7 +231,6 @@ def _check(phases: Sequence[pytest.TestReport]) -> Check:
         outcome = Outcome.FAILED if failed == [made] and getattr(made, STATUS, 1) == 1 else Outcome.ERROR
     elif skipped:
         outcome = Outcome.SKIPPED
-    sections = {title: text for report in failed for title, text in report.sections if not title.startswith("Captured")}
     return Check(
         scenario=str(properties["scenario"]),
         name=phases[0].nodeid.partition("::")[2],
@@ -241,7 +240,7 @@ def _check(phases: Sequence[pytest.TestReport]) -> Check:
         status=max((getattr(report, STATUS, 1) for report in failed), default=0),
         message="\n".join(map(_reason, [*failed, *skipped])),
         detail="\n".join(report.longreprtext for report in failed),
-        evidence={title.removeprefix(SECTION): text for title, text in sections.items()},
+        evidence={title.removeprefix(SECTION): text for report in failed for title, text in report.sections},
     )
 
 

@@ -41,7 +41,7 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock of fcntl(2) with 64-bit offset
 
 def root() -> Path:
     """LAB_RUN_DIR, or /run/lab."""
-    return Path(os.environ.get("LAB_RUN_DIR") or "/run/lab")
+    return Path(os.environ.get("LAB_RUN_DIR") or "/run/lab").absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +76,22 @@ class Home:
         return Record(**json.loads((self.path / "lab.json").read_text()))
 
     def note(self, event: str, **what: object) -> None:
-        """Adds a line to the journal, whole or not at all. Raises FileNotFoundError where the home is gone: never makes one."""
+        """Adds a line to the journal. Raises FileNotFoundError where the home is gone: never makes one."""
         if self._journal is None:
-            self._journal = os.open(self.path / "journal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._journal = os.open(self.path / "journal", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            size = os.fstat(self._journal).st_size
+            if size and os.pread(self._journal, 1, size - 1) != b"\n":
+                os.write(self._journal, b"\n")
         os.write(self._journal, json.dumps({"event": event, **what}).encode() + b"\n")
 
     def journal(self) -> list[dict[str, Any]]:
-        """Every whole line. The last may be cut short where its writer was killed."""
+        """Every whole line. One longer than a page is cut short where its writer was killed in the middle of it."""
+        found = []
         with contextlib.suppress(FileNotFoundError):
-            lines = (self.path / "journal").read_bytes().split(b"\n")
-            return [json.loads(line) for line in lines[:-1]]
-        return []
+            for line in (self.path / "journal").read_bytes().splitlines():
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
 
     def is_up(self) -> bool:
         events = [entry["event"] for entry in self.journal()]
