@@ -75,8 +75,10 @@ def main(argv: Sequence[str]) -> int:
         return INTERRUPTED
     except Terminated:
         return TERMINATED
-    except BrokenPipeError:
-        return _nobody_reads()
+    except (BrokenPipeError, SystemExit) as end:
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return _nobody_reads()  # click itself turns it into SystemExit(1)
     except Exception:
         say(f"This is a fault of lab {__version__}, not yours; please report it with what follows.")
         traceback.print_exc()
