@@ -18,6 +18,7 @@ from lab import state, undo
 from lab.errors import HostError, Problem, TopologyError
 from lab.node import Node
 from lab.state import Home, Record
+from lab.substrate import signals
 
 if TYPE_CHECKING:
     from lab.model import Topology
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _READY_WITHIN = 15.0  # seconds until carriers are there and detection of duplicates is done
 _FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works on the lab
+
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 
 
 class Lab:
@@ -59,22 +62,23 @@ class Lab:
         recipe = _recipe(source, params)
         require_root()
         plan = _plan(recipe)
-        record = _record(recipe, checked_name(name or recipe.topology.name), ephemeral=not detach)
+        record = _record(recipe, checked_name(recipe.topology.name if name is None else name), ephemeral=not detach)
         lab: Lab | None = None
         try:
-            with undo.uninterrupted(), state.locked_root():
+            with signals.held_back(), state.locked_root():
                 undo.sweep(record.name)
                 lab = cls(state.claim(record, recipe.rendered), record, owned=True)
             lab._build(plan, on_step)
             if wait:
                 lab.wait_ready(recipe.topology)
-            with undo.uninterrupted():
+            with signals.held_back():
                 lab._home.note("up")
                 if detach:
                     lab._home.release()
         except BaseException:
-            if lab is not None:
-                lab.down()
+            with signals.held_back():
+                if lab is not None:
+                    lab.down()
             raise
         return lab
 
@@ -224,9 +228,14 @@ def checked_name(name: str) -> str:
 
 
 def require_root() -> None:
-    """Raises HostError for anybody who may not make namespaces."""
+    """Raises HostError for anybody who may not make namespaces and configure what is in them."""
     if os.geteuid() != 0:
         raise HostError("making namespaces and mounts needs root", "run it as root, for example with sudo")
+    (mask,) = (int(line.split()[1], 16) for line in Path("/proc/self/status").open() if line.startswith("CapEff:"))
+    lacking = [name for name, bit in _CAPABILITIES.items() if not mask & 1 << bit]
+    if lacking:
+        hint = "in a container: start it with --privileged, or with these capabilities added"
+        raise HostError(f"root has no {' and no '.join(lacking)} here", hint)
 
 
 def _record(recipe: Recipe, name: str, ephemeral: bool) -> Record:

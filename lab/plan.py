@@ -9,7 +9,7 @@ neighbours, impairments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from lab.model.checks import family_of
@@ -175,8 +175,9 @@ def make_plan(topology: Topology, without_netem: bool = False) -> Plan:
         steps += _switch_bridge(node)
     bridges = {each.node: each.interface.index for each in steps if isinstance(each, MakeDevice)}
     steps += [MakeVeth(link.near.node, link.near, link.far, bridges.get(link.near.node)) for link in topology.links]
+    born = {(link.near.node, link.near.name) for link in topology.links if link.near.node in bridges}
     for node in sorted(nodes, key=_turn):
-        steps += _configuration(node, without_netem)
+        steps += _configuration(node, born, without_netem)
     return Plan(topology, tuple(steps))
 
 
@@ -210,12 +211,16 @@ def _is_switch_bridge(node: Node, interface: Interface) -> bool:
     return node.kind == "switch" and interface.name == SWITCH_BRIDGE
 
 
-def _configuration(node: Node, without_netem: bool) -> Iterator[Step]:
+_End = tuple[str, str]
+
+
+def _configuration(node: Node, born: Set[_End], without_netem: bool) -> Iterator[Step]:
+    """`born`: the ports that came enslaved and raised; between two switches only the near one can."""
     yield from _devices(node)
-    yield from _masters(node)
+    yield from _masters(node, born)
     yield from _tuning(node)
     for interface in node.interfaces:
-        if interface.up and not _is_born_port(node, interface):
+        if interface.up and (node.name, interface.name) not in born:
             yield Raise(node.name, interface)
         for address in interface.addresses:
             yield AddAddress(node.name, interface, address)
@@ -228,11 +233,6 @@ def _configuration(node: Node, without_netem: bool) -> Iterator[Step]:
             yield Impair(node.name, each, each.netem, without_netem and each.netem.only_rate)
 
 
-def _is_born_port(node: Node, interface: Interface) -> bool:
-    """A port of a switch, born enslaved and raised."""
-    return node.kind == "switch" and interface.kind == "veth" and interface.master == SWITCH_BRIDGE
-
-
 def _parent(node: Node, interface: Interface) -> int | None:
     return node.interface(interface.parent).index if interface.parent else None
 
@@ -243,9 +243,9 @@ def _devices(node: Node) -> Iterator[Step]:
             yield MakeDevice(node.name, interface, _parent(node, interface))
 
 
-def _masters(node: Node) -> Iterator[Step]:
+def _masters(node: Node, born: Set[_End]) -> Iterator[Step]:
     for interface in node.interfaces:
-        if interface.master and not _is_born_port(node, interface):
+        if interface.master and (node.name, interface.name) not in born:
             yield Enslave(node.name, interface, node.interface(interface.master))
     yield from (SetPortVlan(node.name, each, each.vlan) for each in node.interfaces if each.vlan)
 

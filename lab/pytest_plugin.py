@@ -234,7 +234,7 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
     up = opened.lab
     record = up.record
     facts = {"name": up.name, "topology": record.source, "parameters": _pairs(record.params)}
-    sections = opened.watch.collect({node.name: node.ns for node in up}, facts, up.rendered)
+    sections = opened.watch.collect({node.name: node.ns for node in up}, facts, lambda: up.rendered)
     if config.getoption("lab_keep_on_failure"):
         node = next(iter(up.nodes))
         sections["kept"] = "\n".join(

@@ -225,12 +225,10 @@ def _check(phases: Sequence[pytest.TestReport]) -> Check:
     properties = dict(phases[0].user_properties)
     failed = [report for report in phases if report.failed]
     skipped = [report for report in phases if report.skipped and not hasattr(report, "wasxfail")]
-    made = next((report for report in phases if report.when == "call"), None)
-    outcome = Outcome.HELD
+    does_not_hold = all(report.when == "call" and getattr(report, STATUS, 1) == 1 for report in failed)
+    outcome = Outcome.SKIPPED if skipped else Outcome.HELD
     if failed:
-        outcome = Outcome.FAILED if failed == [made] and getattr(made, STATUS, 1) == 1 else Outcome.ERROR
-    elif skipped:
-        outcome = Outcome.SKIPPED
+        outcome = Outcome.FAILED if does_not_hold else Outcome.ERROR
     return Check(
         scenario=str(properties["scenario"]),
         name=phases[0].nodeid.partition("::")[2],

@@ -34,6 +34,7 @@ from lab.errors import HostError, Problem, TopologyError
 from lab.substrate import mounts
 
 NETNS = Path("/run/netns")
+_HOME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")  # as uuid4 prints it
 LAB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 _LOOK_AGAIN = 0.02  # seconds; the kernel tells nobody when a lock becomes free without queueing for it
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of fcntl(2) with 64-bit offsets; l_pid must be 0
@@ -195,9 +196,9 @@ def _make_root(path: Path) -> None:
 
 
 def homes() -> list[Home]:
-    """Every directory under the root, whole or half made."""
+    """Every home under the root, whole or half made; what is not called like one is somebody else's."""
     with contextlib.suppress(FileNotFoundError):
-        return [Home(path) for path in sorted(root().iterdir()) if path.is_dir()]
+        return [Home(path) for path in sorted(root().iterdir()) if _HOME.match(path.name) and path.is_dir()]
     return []
 
 
@@ -222,12 +223,20 @@ def claim(record: Record, rendered: str) -> Home:
         raise TopologyError([name_in_use(record.name)])
     home.path.mkdir(mode=0o755)
     try:
-        mounts.mount_tree(home.path)
+        _mount(home)
         _furnish(home, record, rendered)
     except BaseException:
         remove_home(home)
         raise
     return home
+
+
+def _mount(home: Home) -> None:
+    try:
+        mounts.mount_tree(home.path)
+    except PermissionError as error:  # unmounting is not permitted either, so nothing is mounted
+        home.path.rmdir()
+        raise HostError(f"no permission to mount a tmpfs on {home.path}", "does a security module forbid it?") from error
 
 
 def _furnish(home: Home, record: Record, rendered: str) -> None:

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab import state
 from lab.errors import TeardownError
 from lab.state import Home
-from lab.substrate import endings
+from lab.substrate import endings, signals
 
 _ENDED_WITHIN = 10.0  # seconds until every process of a lab must be gone after SIGKILL
 
@@ -23,7 +22,7 @@ def teardown(home: Home) -> None:
     """Removes a lab. The caller holds its lock. Every undo is tried; raises TeardownError with those that failed."""
     name = _name(home)
     failures: list[str] = []
-    with uninterrupted():
+    with signals.held_back():
         for words, undo in (
             ("journal the end", lambda: home.note("down")),
             ("end the nodes' inits", lambda: _end_inits(home)),
@@ -74,18 +73,36 @@ class Pruned:
     why: str
 
 
-def prune() -> list[Pruned]:
-    """Removes what dead processes left: homes half made, labs whose making never ended, ephemeral labs without their owner."""
+def prune(told: Callable[[Pruned], object] = lambda _: None) -> list[Pruned]:
+    """Removes what dead processes left: homes half made, labs whose making never ended, ephemeral labs without their owner.
+
+    `told` hears of each that is gone. Raises TeardownError when all were tried."""
     pruned: list[Pruned] = []
+    failed: list[TeardownError] = []
     with state.locked_root(make=False):
         for home in state.homes():
-            why = why_dead(home)
-            if why and _lock_dead(home):
-                name = _name(home)
-                teardown(home)
-                pruned.append(Pruned(name, why))
-        pruned += [Pruned(link, "a link into a lab that is gone") for link in state.unlink_orphans()]
-    return pruned
+            try:
+                found = _prune(home)
+            except TeardownError as error:
+                failed.append(error)
+                continue
+            pruned += found
+            for each in found:
+                told(each)
+        orphans = [Pruned(link, "a link into a lab that is gone") for link in state.unlink_orphans()]
+    for each in orphans:
+        told(each)
+    if failed:
+        raise TeardownError(", ".join(error.lab for error in failed), [line for error in failed for line in error.failures])
+    return pruned + orphans
+
+
+def _prune(home: Home) -> list[Pruned]:
+    name, why = _name(home), why_dead(home)
+    if not why or not _lock_dead(home):
+        return []
+    teardown(home)
+    return [Pruned(name, why)]
 
 
 def sweep(name: str) -> None:
@@ -94,7 +111,9 @@ def sweep(name: str) -> None:
     The caller holds the root's lock."""
     for home in state.homes():
         nameless = not (home.path / "lab.json").exists()
-        if (nameless or _name(home) == name) and why_dead(home) and _lock_dead(home):
+        if not ((nameless or _name(home) == name) and why_dead(home) and _lock_dead(home)):
+            continue
+        with contextlib.suppress(TeardownError) if nameless else contextlib.nullcontext():  # that one is in nobody's way
             teardown(home)
 
 
@@ -112,13 +131,3 @@ def why_dead(home: Home) -> str | None:
 def _lock_dead(home: Home) -> bool:
     """A home without its tmpfs has no lock to take, and nobody to take it from: the root's lock is held."""
     return not (home.path / "lock").exists() or home.lock()
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back in this thread; they arrive when the block is done."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)

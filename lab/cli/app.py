@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from lab import __version__
 from lab.cli import labs, scenarios, topologies
+from lab.cli.interrupts import Interrupts, Terminated
 from lab.cli.options import Settings, common
 from lab.cli.show import envelope, say
 from lab.errors import LabError, Problem, ProblemsError
 
 INTERRUPTED, TERMINATED, OUR_FAULT, WRONG_CALL = 130, 143, 70, 2
-
-
-class Terminated(BaseException):
-    """SIGTERM came: undo, then end."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,14 +54,22 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command; the exit status."""
     # What a topology becomes all lives to the end: a collector that walks it again and again finds nothing.
     gc.set_threshold(100_000, 50, 50)
-    signal.signal(signal.SIGTERM, _terminate)
-    settings = Settings()
+    interrupts = Interrupts()
     try:
-        return _status(cli.main(list(argv), prog_name="lab", standalone_mode=False, obj=settings))
+        return _main(list(argv), interrupts)
+    finally:
+        interrupts.decided()
+
+
+def _main(argv: list[str], interrupts: Interrupts) -> int:
+    settings = Settings(decided=interrupts.decided)
+    try:
+        return _status(cli.main(argv, prog_name="lab", standalone_mode=False, obj=settings))
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
         error.show()
+        _envelope((Problem(error.format_message()),), settings)
         return WRONG_CALL
     except LabError as error:
         _tell(error, settings)
@@ -75,11 +78,11 @@ def main(argv: Sequence[str]) -> int:
         return INTERRUPTED
     except Terminated:
         return TERMINATED
-    except (BrokenPipeError, SystemExit) as end:
-        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
-            raise
-        return _nobody_reads()  # click itself turns it into SystemExit(1)
+    except (BrokenPipeError, SystemExit):
+        return _nobody_reads()  # click turns the first into the second
     except Exception:
+        if interrupts.status is not None:  # a library took the interrupt for a failure of its own, as pydantic does
+            return interrupts.status
         say(f"This is a fault of lab {__version__}, not yours; please report it with what follows.")
         traceback.print_exc()
         return OUR_FAULT
@@ -92,6 +95,10 @@ def _status(result: Any) -> int:
 def _tell(error: LabError, settings: Settings) -> None:
     problems = error.problems if isinstance(error, ProblemsError) else (Problem(str(error)),)
     say(f"lab: {error}" if len(problems) == 1 else f"lab: {len(problems)} problems\n{error}")
+    _envelope(problems, settings)
+
+
+def _envelope(problems: Sequence[Problem], settings: Settings) -> None:
     if settings.json:
         envelope("error", problems)
 
@@ -100,7 +107,3 @@ def _nobody_reads() -> int:
     """The reader of our output went away, as `head` does: end quietly, also where Python flushes at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated

@@ -163,12 +163,10 @@ def prune(settings: Settings) -> None:
     from lab import live, undo
 
     live.require_root()
-    gone = undo.prune()
+    silent = settings.json or settings.verbosity < 0
+    gone = undo.prune(lambda each: silent or print(f"{each.name}: {each.why}: removed"))
     if settings.json:
         envelope("pruned", gone)
-    elif settings.verbosity >= 0:
-        for each in gone:
-            print(f"{each.name}: {each.why}: removed")
 
 
 COMMANDS: tuple[Any, ...] = (down, ls, inspect, run_on_node, shell, prune)

@@ -17,6 +17,8 @@ class Settings:
 
     format: str = "table"
     verbosity: int = 0
+    decided: Callable[[], None] = lambda: None
+    """To be called once the outcome stands: an interrupt that comes later undoes nothing any more."""
 
     @property
     def json(self) -> bool:
@@ -51,6 +53,7 @@ def common(command: F) -> F:
             type=click.Choice(["table", "json"]),
             callback=_format,
             expose_value=False,
+            is_eager=True,  # before another option is found wrong: that is told in this format already
             envvar="LAB_FORMAT",
             help="How results are printed on stdout.",
         ),

@@ -140,6 +140,7 @@ def up(settings: Settings, topology: str, name: str | None, no_wait: bool, param
     start = time.monotonic()
     on_step = _say_step if settings.verbosity > 0 else None
     lab = Lab.up(topology, name=name, params=params, wait=not no_wait, detach=True, on_step=on_step)
+    settings.decided()
     took = time.monotonic() - start
     if settings.json:
         envelope("lab", {"name": lab.name, "uuid": lab.record.uuid, "nodes": lab.record.nodes, "seconds": round(took, 3)})

@@ -7,7 +7,7 @@ checks    the invariants                            schema    the JSON schema, m
 
 from __future__ import annotations
 
-from lab.model.parse import Faults, parse
-from lab.model.topology import Fault, Interface, Link, Node, Path, Topology
+from lab.model.parse import parse
+from lab.model.topology import Fault, Faults, Interface, Link, Node, Path, Topology
 
 __all__ = ["Fault", "Faults", "Interface", "Link", "Node", "Path", "Topology", "parse"]

@@ -16,20 +16,21 @@ IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 VETH_MTU = 1500
 
 
-def check(topology: Topology, whole: bool) -> list[Fault]:
+def check(topology: Topology, whole: bool) -> Iterator[Fault]:
     """Every broken invariant. Of a topology that is not `whole` (parts of the file were wrong) only what holds without them."""
     rules: tuple[Callable[[Topology], Iterator[Fault]], ...] = (
         _addresses,
         _inside_prefix,
         _twice_on_a_segment,
         _mtus,
+        _macs,
         _port_vlans,
         _routes,
         _rules,
         _neighbours,
     )
-    needs_all = (_port_vlans, _routes)
-    return [fault for rule in rules if whole or rule not in needs_all for fault in rule(topology)]
+    needs_all = (_port_vlans, _routes, _neighbours)
+    return (fault for rule in rules if whole or rule not in needs_all for fault in rule(topology))
 
 
 def _addresses(topology: Topology) -> Iterator[Fault]:
@@ -88,7 +89,7 @@ def _mtus(topology: Topology) -> Iterator[Fault]:
     for node in topology.nodes.values():
         by_name = {each.name: each for each in node.interfaces}
         for interface in node.interfaces:
-            mtu, path = _mtu(interface, by_name), (*interface.path, "mtu")
+            mtu, path = _mtu(interface, by_name), interface.where("mtu")
             if mtu < IPV6_MIN_MTU and any(address.address.version == 6 for address in interface.addresses):
                 hint = f"IPv6 needs {IPV6_MIN_MTU} (RFC 8200): raise the MTU or remove the IPv6 address"
                 yield Fault(path, f"MTU {mtu} of {interface} is too small for its IPv6 addresses", hint)
@@ -99,13 +100,19 @@ def _mtus(topology: Topology) -> Iterator[Fault]:
                 yield Fault(path, f"MTU {mtu} of {interface} is above its parent's ({limit})", hint)
 
 
+def _macs(topology: Topology) -> Iterator[Fault]:
+    for interface in topology.interfaces():
+        if interface.kind == "lo" and interface.mac:
+            yield Fault(interface.where("mac"), f"{interface} is a loopback: it has no MAC address", "remove mac")
+
+
 def _port_vlans(topology: Topology) -> Iterator[Fault]:
     for node in topology.nodes.values():
         bridges = {each.name: each.spec for each in node.interfaces if isinstance(each.spec, Bridge)}
         for interface in node.interfaces:
             if not interface.vlan:
                 continue
-            path, bridge = (*interface.path, "vlan"), bridges.get(interface.master or "")
+            path, bridge = interface.where("vlan"), bridges.get(interface.master or "")
             if bridge is None:
                 hint = f"for a VLAN device write an interface of kind vlan with parent: {interface.name}"
                 yield Fault(path, f"{interface} is no port of a bridge: it has no VLAN membership", hint)
@@ -148,9 +155,9 @@ def _route(route: Route, node: ResolvedNode) -> Iterator[_Complaint]:
         yield ("nexthops",), "give either nexthops: or via:/dev:", None
     if family_of(route) is None:
         yield ("to",), "the family of this default route is not known", "write 0.0.0.0/0 or ::/0"
-    families = {ip.version for _, ip in _gateways(route)} | ({route.src.version} if route.src else set())
-    if route.to is not None and families - {route.to.version}:
-        yield (), f"{route.to} and its gateway or source are of different families", None
+    families = {each.version for each in (route.to, route.src, *(ip for _, ip in _gateways(route))) if each is not None}
+    if len(families) > 1:
+        yield (), f"{route.to or 'default'} and its gateway or source are of different families", None
     yield from _devices(node, route)
     own = {address.address.ip for each in node.interfaces for address in each.addresses}
     if route.src and route.src not in own:

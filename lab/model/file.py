@@ -77,7 +77,12 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-Many = _Loose(_listed, lambda full: full.get("items") or {"type": "null"})
+def _lone(full: dict[str, Any]) -> dict[str, Any]:
+    """One item or nothing instead of a list; where the length is fixed neither will do."""
+    return {"anyOf": [full["items"], {"type": "null"}]} if "items" in full else full
+
+
+Many = _Loose(_listed, _lone)
 
 
 class Address(Written):
@@ -188,7 +193,7 @@ class Bond(InterfaceBody):
     mode: Literal["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"] = (
         "active-backup"
     )
-    miimon: Annotated[int, Field(ge=0)] = 100
+    miimon: Annotated[int, Field(ge=0, le=2**31 - 1)] = 100
     """Milliseconds between two looks at the carrier."""
 
 
@@ -201,6 +206,14 @@ class Vxlan(InterfaceBody):
     parent: DeviceName | None = None
     port: Annotated[int, Field(ge=1, le=65535)] = 4789
     learning: bool = True
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Vxlan:
+        if self.remote and self.remote.is_multicast and not self.parent:
+            raise wrong(f"the group {self.remote} is joined at no interface", "add parent:")
+        if self.remote and self.local and self.remote.version != self.local.version:
+            raise wrong(f"{self.local} and {self.remote} are of different families")
+        return self
 
 
 class Macvlan(InterfaceBody):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,36 +12,36 @@ from pydantic_core import ErrorDetails
 from lab.model import file as written
 from lab.model.checks import check
 from lab.model.resolve import did_you_mean, resolve
-from lab.model.topology import Fault, Path, Topology
-
-
-class Faults(Exception):  # noqa: N818 - a bundle of faults, turned into a TopologyError where their places are known
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__(f"{len(faults)} faults")
-        self.faults = faults
+from lab.model.topology import Fault, Faults, Found, Path, Topology
 
 
 def parse(data: object) -> Topology:
-    """`data` as a YAML parser gives it. Raises `Faults`, all of them."""
+    """`data` as a YAML parser gives it. Raises `Faults`, all of them, or the first hundred."""
     if not isinstance(data, dict):
         raise Faults([Fault((), "a topology is a mapping", "begin with name: and nodes:")])
-    faults: list[Fault] = []
-    file = _file(data, faults) or _file(_without(data, faults), [])
+    faults = Found()
+    file = _file(data, faults) or _file(_without(data, faults), Found())
     if file is not None:
-        whole = not faults
-        topology, more = resolve(file)
-        faults += more
-        faults += check(topology, whole=not faults)
-        if whole and not faults:
+        of_form = tuple(faults)
+        topology = resolve(file, faults)
+        faults.take(check(topology, whole=not faults))
+        if not faults:
             return topology
+        raise Faults(_without_echoes(faults, of_form))
     raise Faults(faults)
 
 
-def _file(data: object, faults: list[Fault]) -> written.File | None:
+def _without_echoes(faults: list[Fault], of_form: tuple[Fault, ...]) -> list[Fault]:
+    """Where a key is wrong, that its mapping lacks it is no news."""
+    around = {each.path[:end] for each in of_form for end in range(len(each.path) + 1)}
+    return [*of_form, *(each for each in faults[len(of_form) :] if each.path not in around)]
+
+
+def _file(data: object, faults: Found) -> written.File | None:
     try:
         return written.File.model_validate(data)
     except ValidationError as error:
-        faults += [_fault(each, data) for each in error.errors(include_url=False)]
+        faults.take(_fault(each, data) for each in error.errors(include_url=False))
         return None
 
 
@@ -68,7 +68,7 @@ def _fault(error: ErrorDetails, data: object) -> Fault:
     if kind == "extra_forbidden":
         return Fault(path, f"unknown key {path[-1]!r}", _known_key(error["loc"], path), key=True)
     if kind == "missing":
-        return Fault(path[:-1], f"{_name(error['loc'][-1])} is missing", "add it")
+        return Fault(_path(error["loc"][:-1], data), f"{_name(error['loc'][-1])} is missing", "add it")
     if kind == "lab":
         return Fault(path, context["message"], context.get("hint"), key=error["loc"][-1:] == ("[key]",))
     if kind == "union_tag_invalid":
@@ -77,7 +77,14 @@ def _fault(error: ErrorDetails, data: object) -> Fault:
         return Fault((*path, "kind"), f"unknown kind of interface {context['tag']!r}", hint or said)
     if kind == "literal_error":
         return Fault(path, f"{error['input']!r} is not one of {context['expected']}", _nearest_literal(error))
-    return Fault(path, f"{_shown(error['input'])}: {error['msg'].lower()}")
+    return Fault(path, f"{_shown(error['input'])}: {_IN_OUR_WORDS.get(kind) or error['msg'].lower()}")
+
+
+_IN_OUR_WORDS = {
+    "dict_type": "a mapping is wanted here",
+    "model_type": "a mapping is wanted here",
+    "too_long": "a link has two ends",  # the one list of the language with a fixed length
+}
 
 
 def _nearest_literal(error: ErrorDetails) -> str | None:
@@ -95,13 +102,14 @@ def _shown(value: object) -> str:
 
 
 def _path(loc: tuple[str | int, ...], data: object) -> Path:
-    """pydantic's location without what it adds: tags of unions, [key] behind a key, parts of a short form spelt out."""
+    """pydantic's location without what it adds: tags of unions, [key] behind a key, parts of a short form spelt out,
+    among them the 0 of a lone item without its list."""
     path: list[str | int] = []
     tagged = False
     for part in loc:
         if path[-2:-1] == ["interfaces"] and part in written.INTERFACE_KINDS and not tagged:
             tagged = True
-        elif isinstance(data, dict) and part != "[key]":
+        elif isinstance(data, dict) and isinstance(part, str) and part != "[key]":
             path.append(part)
             data = data.get(part)
         elif isinstance(data, list) and isinstance(part, int):
@@ -119,15 +127,14 @@ def _known_key(loc: tuple[str | int, ...], path: Path) -> str | None:
 
 def _keys_at(model: Any, loc: tuple[str | int, ...]) -> set[str]:
     """The keys that the class reached by a location knows; walks annotations, so it needs no second list of keys."""
-    classes = _classes(model)
-    for part in loc:
-        nearer: list[type[BaseModel]] = []
-        for each in classes:
-            field = next((f for n, f in each.model_fields.items() if part in (n, f.alias)), None)
-            if field is not None:
-                nearer += _classes(field.annotation)
-        tagged = [each for each in classes if part in written.INTERFACE_KINDS and written._BY_KIND.get(str(part)) is each]
-        classes = nearer or tagged or classes
+    classes, parts = _classes(model), iter(loc)
+    for part in parts:
+        tagged = [each for each in classes if len(classes) > 1 and each is written._BY_KIND.get(str(part))]
+        fields = [f for each in classes for name, f in each.model_fields.items() if part in (name, f.alias)]
+        if any(get_origin(each.annotation) is dict for each in fields):
+            next(parts, None)  # a name that the user chose
+        nearer = dict.fromkeys(found for each in fields for found in _classes(each.annotation))
+        classes = tagged or list(nearer) or classes
     return {field.alias or name for each in classes[:1] for name, field in each.model_fields.items()}
 
 

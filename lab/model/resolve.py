@@ -8,18 +8,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 
-from lab.model.file import Address, Bridge, Endpoint, File, Given, InterfaceBody, Netem, Node, NodeBody, PortVlan
-from lab.model.topology import LOOPBACK, SWITCH_BRIDGE, Fault, Interface, Link, Path, Topology
+from lab.model.file import Address, Bridge, Endpoint, File, Given, InterfaceBody, LinkBody, Netem, Node, NodeBody, PortVlan
+from lab.model.topology import LOOPBACK, SWITCH_BRIDGE, Fault, Found, Interface, Link, Path, Topology
 from lab.model.topology import Node as ResolvedNode
 from lab.model.values import IFNAMSIZ
 
+_COMPARED, _SEARCHED = 60, 1000  # characters of a misspelt name, names that it is compared with
+_STACKED = 8  # devices on top of each other, the lowest counted: MAX_NEST_DEV in include/linux/netdevice.h
 _SINGLE = ("mtu", "mac", "netem", "vlan")
 
 
 def did_you_mean(word: str, known: Iterable[str], what: str = "") -> str | None:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:_COMPARED], list(islice(known, _SEARCHED)), n=1, cutoff=0.6)
     return f"did you mean {what}{close[0]!r}?" if close else None
 
 
@@ -33,6 +35,7 @@ class _Draft:
     spec: InterfaceBody
     path: Path
     index: int = 0
+    level: int = 1
     addresses: list[tuple[Address, Path]] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
     offloads: dict[str, bool] = field(default_factory=dict)
@@ -40,14 +43,14 @@ class _Draft:
     mac: str | None = None
     up: bool = True
     netem: Netem | None = None
-    netem_path: Path = ()
+    said: dict[str, Path] = field(default_factory=dict)
     vlan: PortVlan | None = None
     peer: tuple[str, str] | None = None
     parent: str | None = None
     master: str | None = None
     nodad: bool | None = None
 
-    def take(self, body: InterfaceBody, path: Path, faults: list[Fault]) -> None:
+    def take(self, body: InterfaceBody, path: Path, faults: Found) -> None:
         """Adds what one place of the file says; the same thing said in two places is a fault."""
         self.addresses += [(address, (*path, "addresses", at)) for at, address in enumerate(body.addresses)]
         for key in _SINGLE:
@@ -56,11 +59,17 @@ class _Draft:
                 faults.append(Fault((*path, key), f"{key} of {self.node}:{self.name} is given in two places"))
             elif value is not None:
                 setattr(self, key, value)
-                if key == "netem":
-                    self.netem_path = (*path, key)
+                self.said[key] = (*path, key)
         self.sysctls.update(body.sysctls)
         self.offloads.update(body.offloads)
         self.up = self.up and body.up
+
+    def fall_back(self, body: LinkBody, path: Path) -> None:
+        """What a link, or the defaults, say to ends that say nothing themselves."""
+        for key in ("mtu", "netem"):
+            if getattr(self, key) is None and getattr(body, key) is not None:
+                setattr(self, key, getattr(body, key))
+                self.said[key] = (*path, key)
 
     def freeze(self) -> Interface:
         return Interface(
@@ -70,14 +79,13 @@ class _Draft:
         )
 
 
-_FROZEN_AS_IS = [name for name in _Draft.__dataclass_fields__ if name not in ("addresses", "nodad")]
+_FROZEN_AS_IS = [name for name in _Draft.__dataclass_fields__ if name not in ("addresses", "nodad", "level")]
 _Drafts = dict[str, dict[str, _Draft]]
 
 
-def resolve(file: File) -> tuple[Topology, list[Fault]]:
-    """The topology and its faults; with faults the topology may lack what they name."""
+def resolve(file: File, faults: Found) -> Topology:
+    """The topology; what is wrong with it is added to `faults`, and the topology may lack what they name."""
     file = _with_defaults(file)
-    faults: list[Fault] = []
     drafts: _Drafts = {name: {"lo": _loopback(name)} for name in file.nodes}
     pairs = [pair for at in range(len(file.links)) if (pair := _link(file, at, drafts, faults))]
     for name, node in file.nodes.items():
@@ -91,7 +99,7 @@ def resolve(file: File) -> tuple[Topology, list[Fault]]:
         Link(frozen[near.node, near.name], frozen[far.node, far.name], path, file.links[int(path[1])].prefix)
         for near, far, path in pairs
     )
-    return Topology(file.name, file.description, nodes, links), faults
+    return Topology(file.name, file.description, nodes, links)
 
 
 def _with_defaults(file: File) -> File:
@@ -113,7 +121,7 @@ def _loopback(node: str) -> _Draft:
     return _Draft(node, "lo", "lo", Given(), ("nodes", node), index=LOOPBACK)
 
 
-def _link(file: File, at: int, drafts: _Drafts, faults: list[Fault]) -> tuple[_Draft, _Draft, Path] | None:
+def _link(file: File, at: int, drafts: _Drafts, faults: Found) -> tuple[_Draft, _Draft, Path] | None:
     link, path = file.links[at], ("links", at)
     ends = link.endpoints
     unknown = [(side, end.node) for side, end in enumerate(ends) if end.node not in file.nodes]
@@ -156,7 +164,7 @@ def _port_name(peer: str, interface: str | None, existing: Mapping[str, _Draft])
     return next(name for number in count(1) if (name := f"p{number}") not in existing)
 
 
-def _end(file: File, at: int, side: int, name: str, drafts: _Drafts, faults: list[Fault]) -> _Draft | None:
+def _end(file: File, at: int, side: int, name: str, drafts: _Drafts, faults: Found) -> _Draft | None:
     link, end, path = file.links[at], file.links[at].endpoints[side], ("links", at, "endpoints", side)
     if (old := drafts[end.node].get(name)) is not None:
         said = "is the loopback of its node" if name == "lo" else f"is already an end of link {_number_of(old.path)}"
@@ -165,10 +173,8 @@ def _end(file: File, at: int, side: int, name: str, drafts: _Drafts, faults: lis
     draft = _Draft(end.node, name, "veth", Given(), path)
     draft.take(end, path, faults)
     body = file.defaults.links
-    draft.mtu = draft.mtu or link.mtu or body.mtu
-    if draft.netem is None:
-        draft.netem = link.netem or body.netem
-        draft.netem_path = ("links", at, "netem") if link.netem else ("defaults", "links", "netem")
+    draft.fall_back(link, ("links", at))
+    draft.fall_back(body, ("defaults", "links"))
     draft.offloads = {**body.offloads, **link.offloads, **draft.offloads}
     draft.up = draft.up and link.up and body.up
     if file.nodes[end.node].kind == "switch":
@@ -181,7 +187,7 @@ def _number_of(path: Path) -> str:
     return str(path[1]) if len(path) > 1 else "?"
 
 
-def _link_addresses(file: File, at: int, ends: tuple[_Draft, _Draft], faults: list[Fault]) -> None:
+def _link_addresses(file: File, at: int, ends: tuple[_Draft, _Draft], faults: Found) -> None:
     link, path = file.links[at], ("links", at, "addresses")
     keys = {f"{end.node}:{end.name}": end for end in ends}
     if ends[0].node != ends[1].node:
@@ -203,7 +209,7 @@ def _with_nodad(address: Address, nodad: bool | None) -> Address:
     return address.model_copy(update={"nodad": nodad})
 
 
-def _own_interfaces(name: str, node: Node, drafts: dict[str, _Draft], faults: list[Fault]) -> None:
+def _own_interfaces(name: str, node: Node, drafts: dict[str, _Draft], faults: Found) -> None:
     """What the node's own `interfaces:` says: further properties of lo and of link ends, and devices of other kinds."""
     for device, spec in node.interfaces.items():
         path: Path = ("nodes", name, "interfaces", device)
@@ -215,13 +221,23 @@ def _own_interfaces(name: str, node: Node, drafts: dict[str, _Draft], faults: li
             draft = _Draft(name, device, spec.kind, spec, path, parent=getattr(spec, "parent", None))
             draft.take(spec, path, faults)
             drafts[device] = draft
-    if node.kind == "switch" and SWITCH_BRIDGE not in drafts:
+    if node.kind == "switch":
+        _switch_bridge(name, drafts, faults)
+
+
+def _switch_bridge(name: str, drafts: dict[str, _Draft], faults: Found) -> None:
+    own = drafts.get(SWITCH_BRIDGE)
+    if own is None:
         filtering = any(draft.vlan for draft in drafts.values())
         bridge = Bridge(kind="bridge", vlan_filtering=filtering)
         drafts[SWITCH_BRIDGE] = _Draft(name, SWITCH_BRIDGE, "bridge", bridge, ("nodes", name))
+    elif own.kind != "bridge":
+        faults.append(
+            Fault(own.path, f"{name}:{SWITCH_BRIDGE} is the bridge of this switch", "give the interface another name")
+        )
 
 
-def _more_of_given(name: str, device: str, spec: Given, drafts: dict[str, _Draft], path: Path, faults: list[Fault]) -> None:
+def _more_of_given(name: str, device: str, spec: Given, drafts: dict[str, _Draft], path: Path, faults: Found) -> None:
     if device in drafts:
         drafts[device].take(spec, path, faults)
         return
@@ -229,7 +245,7 @@ def _more_of_given(name: str, device: str, spec: Given, drafts: dict[str, _Draft
     faults.append(Fault(path, f"no link ends at {name}:{device}", hint, key=True))
 
 
-def _masters(drafts: dict[str, _Draft], faults: list[Fault]) -> None:
+def _masters(drafts: dict[str, _Draft], faults: Found) -> None:
     for upper in list(drafts.values()):
         for at, member in enumerate(getattr(upper.spec, "members", ())):
             path = (*upper.path, "members", at)
@@ -245,17 +261,16 @@ def _masters(drafts: dict[str, _Draft], faults: list[Fault]) -> None:
                 lower.master = upper.name
 
 
-def _in_order(node: Node, drafts: dict[str, _Draft], faults: list[Fault]) -> list[_Draft]:
+def _in_order(node: Node, drafts: dict[str, _Draft], faults: Found) -> list[_Draft]:
     """lo, then what `interfaces:` lists in its order, then the other link ends; a lower device always before its upper."""
-    wished = ["lo", *(name for name in node.interfaces if name in drafts and name != "lo")]
-    wished += [name for name in drafts if name not in wished]
+    wished = dict.fromkeys(["lo", *(name for name in node.interfaces if name in drafts), *drafts])
     done: dict[str, _Draft] = {}
     for name in wished:
         _place(name, drafts, done, (), faults)
     return list(done.values())
 
 
-def _place(name: str, drafts: dict[str, _Draft], done: dict[str, _Draft], above: tuple[str, ...], faults: list[Fault]) -> None:
+def _place(name: str, drafts: dict[str, _Draft], done: dict[str, _Draft], above: tuple[str, ...], faults: Found) -> None:
     if name in done:
         return
     draft = drafts[name]
@@ -264,13 +279,26 @@ def _place(name: str, drafts: dict[str, _Draft], done: dict[str, _Draft], above:
         faults.append(Fault(draft.path, f"loop of parents: {loop}", "an interface cannot stand on itself"))
         drafts[above[-1]].parent = None
         return
+    if len(above) == _STACKED:
+        _too_high(drafts[above[0]], drafts[above[-1]], faults)
+        return
     for lower in _lowers(draft, drafts, faults):
         _place(lower, drafts, done, (*above, name), faults)
+        draft.level = max(draft.level, drafts[lower].level + 1)
+    if draft.level > _STACKED:
+        _too_high(draft, draft, faults)
     done.setdefault(name, draft)
 
 
-def _lowers(draft: _Draft, drafts: dict[str, _Draft], faults: list[Fault]) -> list[str]:
-    lowers = [member for member in getattr(draft.spec, "members", ()) if member in drafts]
+def _too_high(top: _Draft, cut: _Draft, faults: Found) -> None:
+    """Told once for a pile: what is above the cut counts anew."""
+    hint = f"the kernel allows {_STACKED} on top of each other, the lowest counted"
+    faults.append(Fault(top.path, f"{top.node}:{top.name} stands on too many devices", hint, key=True))
+    cut.parent, cut.level = None, 1
+
+
+def _lowers(draft: _Draft, drafts: dict[str, _Draft], faults: Found) -> list[str]:
+    lowers = [member for member in getattr(draft.spec, "members", ()) if member in drafts and member != draft.name]
     if draft.parent is None:
         return lowers
     if draft.parent in drafts:

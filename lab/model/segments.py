@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.model.file import Bridge
-from lab.model.topology import Interface, Node, Topology
+from lab.model.file import Bridge, Vlan, Vrf
+from lab.model.topology import DEFAULT_PVID, Interface, Node, Topology
 
 Point = tuple[str, str, int | str | None]
-DEFAULT_PVID = 1  # net/bridge/br_vlan.c: a port with no VLAN of its own is an untagged member of 1
 
 
 class Segments:
@@ -20,8 +19,7 @@ class Segments:
 
     def __init__(self, topology: Topology) -> None:
         self._root: dict[Point, Point] = {}
-        tags = {getattr(interface.spec, "id", None) for interface in topology.interfaces() if interface.kind == "vlan"}
-        self._tags: tuple[int | None, ...] = (None, *(tag for tag in tags if tag is not None))
+        self._tags: tuple[int | None, ...] = (None, *sorted({tag for each in topology.interfaces() for tag in _entered(each)}))
         for link in topology.links:
             self._through((link.near.node, link.near.name), (link.far.node, link.far.name))
         for node in topology.nodes.values():
@@ -31,12 +29,12 @@ class Segments:
         return self._find((interface.node, interface.name, None))
 
     def _inside(self, node: Node) -> None:
-        bridges = {each.name: each.spec for each in node.interfaces if isinstance(each.spec, Bridge)}
+        uppers = {each.name: each.spec for each in node.interfaces}
         for each in node.interfaces:
-            for one, other in _joined(each, bridges.get(each.master or "")):
+            upper = uppers.get(each.master or "")
+            for one, other in _joined(each, upper if isinstance(upper, Bridge) else None):
                 self._join(one, other)
-            plain = each.master and not getattr(bridges.get(each.master), "vlan_filtering", False)
-            if plain and each.master:
+            if each.master and not _parts(upper):
                 self._through((each.node, each.name), (each.node, each.master))
 
     def _through(self, one: tuple[str, str], other: tuple[str, str]) -> None:
@@ -53,8 +51,26 @@ class Segments:
         self._root[self._find(one)] = self._find(other)
 
 
+def _entered(interface: Interface) -> Iterator[int]:
+    """The VLANs that untagged frames get into here: no other tag of a trunk is ever heard."""
+    if isinstance(interface.spec, Vlan):
+        yield interface.spec.id
+    vlan = interface.vlan
+    if vlan and (untagged := vlan.access or vlan.native):
+        yield untagged
+    if vlan and DEFAULT_PVID in vlan.trunk:
+        yield DEFAULT_PVID
+
+
+def _parts(upper: object) -> bool:
+    """Whether what this device has for members stays apart at layer 2: a VRF is one of routes only."""
+    return isinstance(upper, Vrf) or (isinstance(upper, Bridge) and upper.vlan_filtering)
+
+
 def _joined(interface: Interface, bridge: Bridge | None) -> Iterator[tuple[Point, Point]]:
     here = (interface.node, interface.name)
+    if isinstance(interface.spec, Bridge) and interface.spec.vlan_filtering:
+        yield (*here, None), (*here, f"vid {DEFAULT_PVID}")
     if interface.parent and interface.kind == "vlan":
         yield (*here, None), (interface.node, interface.parent, getattr(interface.spec, "id", None))
     if interface.parent and interface.kind == "macvlan":

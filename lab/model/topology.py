@@ -5,8 +5,8 @@ Values only. `resolve` makes them from a file; `plan` turns them into steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from lab.model.file import Address, InterfaceBody, Neighbour, Netem, PortVlan, Route, Rule
 from lab.model.values import Network
@@ -16,6 +16,8 @@ Path = tuple[str | int, ...]
 
 LOOPBACK = 1
 SWITCH_BRIDGE = "br0"
+DEFAULT_PVID = 1  # net/bridge/br_vlan.c: a port with no VLAN of its own is an untagged member of it
+MOST_FAULTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,25 @@ class Fault:
     message: str
     hint: str | None = None
     key: bool = False
+
+
+class Faults(Exception):  # noqa: N818 - a bundle of faults, turned into a TopologyError where their places are known
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(f"{len(faults)} faults")
+        self.faults = faults
+
+
+class Found(list[Fault]):
+    """Faults as they are found. Raises `Faults` with the hundredth: what was meant by each costs time to guess."""
+
+    def append(self, fault: Fault) -> None:
+        super().append(fault)
+        if len(self) >= MOST_FAULTS:
+            raise Faults(self)
+
+    def take(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            self.append(fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +70,15 @@ class Interface:
     mac: str | None = None
     up: bool = True
     netem: Netem | None = None
-    netem_path: Path = ()
     vlan: PortVlan | None = None
     peer: tuple[str, str] | None = None
     parent: str | None = None
     master: str | None = None
+    said: Mapping[str, Path] = field(default_factory=dict)
+    """Where each of mtu, mac, netem and vlan was given."""
+
+    def where(self, key: str) -> Path:
+        return self.said.get(key, (*self.path, key))
 
     def __str__(self) -> str:
         return f"{self.node}:{self.name}"
@@ -109,4 +134,4 @@ def _needs(interface: Interface) -> Iterator[tuple[str, Path]]:
     if getattr(interface.spec, "vlan_filtering", False):
         yield "vlan_filtering", interface.path
     if interface.netem:
-        yield ("netem or tbf" if interface.netem.only_rate else "netem"), interface.netem_path
+        yield ("netem or tbf" if interface.netem.only_rate else "netem"), interface.where("netem")

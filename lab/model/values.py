@@ -30,7 +30,7 @@ def wrong(message: str, hint: str | None = None) -> PydanticCustomError:
 def _matches(pattern: re.Pattern[str], what: str, shape: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if not pattern.match(text):
-            raise wrong(f"{text!r} cannot be the name of a {what}", shape)
+            raise wrong(f"{text!r} cannot be the name of {what}", shape)
         return text
 
     return check
@@ -39,7 +39,7 @@ def _matches(pattern: re.Pattern[str], what: str, shape: str) -> Callable[[str],
 def _device(text: str) -> str:
     if len(text) > IFNAMSIZ:
         raise wrong(f"interface name {text!r} has {len(text)} characters; the kernel allows {IFNAMSIZ}")
-    return _matches(_DEVICE, "interface", "write letters, digits and any of _ . + @ -")(text)
+    return _matches(_DEVICE, "an interface", "write letters, digits and any of _ . + @ -")(text)
 
 
 def _mac(text: str) -> str:
@@ -81,17 +81,22 @@ def _destination(text: str) -> Network | None:
 
 
 _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
+_LONGEST = 2**32 * 64 // 1000  # microseconds: the kernel counts 32 bits of 64 ns (include/net/pkt_sched.h)
 _RATES = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+_SLOWEST, _FASTEST = 2_000, (2**32 - 1) * 8  # a packet of 64 KiB within the longest time; 32 bits of octets a second
 
 
-def _quantity(units: dict[str, int], what: str, example: str) -> Callable[[Any], int]:
+def _quantity(units: dict[str, int], what: str, example: str, least: int, most: int, span: str) -> Callable[[Any], int]:
     shape = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(units)})\Z")
 
     def check(value: Any) -> int:
         found = shape.match(value.lower()) if isinstance(value, str) else None
         if not found:
             raise wrong(f"{value!r} is no {what}", f"write a number and a unit, such as {example}")
-        return round(float(found[1]) * units[found[2]])
+        amount = float(found[1]) * units[found[2]]
+        if not least <= amount <= most:
+            raise wrong(f"{value!r} is no {what} that the kernel can keep", f"write one {span}")
+        return round(amount)
 
     return check
 
@@ -100,7 +105,7 @@ def _percent(value: Any) -> float:
     number = value.removesuffix("%") if isinstance(value, str) else value
     try:
         share = float(number)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong(f"{value!r} is no percentage", "write 1.5% or 1.5") from None
     if isinstance(value, bool) or not 0 <= share <= 100:
         raise wrong(f"{value!r} is no percentage between 0 and 100")
@@ -138,10 +143,10 @@ def _text(schema: dict[str, Any] | None = None) -> WithJsonSchema:
 
 
 LabName = Annotated[
-    str, AfterValidator(_matches(_LAB, "lab", "write up to 32 letters, digits, _ or -, a letter or digit first"))
+    str, AfterValidator(_matches(_LAB, "a lab", "write up to 32 letters, digits, _ or -, a letter or digit first"))
 ]
 NodeName = Annotated[
-    str, AfterValidator(_matches(_NODE, "node", "write up to 63 letters, digits, _ or -, none of them - at the start"))
+    str, AfterValidator(_matches(_NODE, "a node", "write up to 63 letters, digits, _ or -, none of them - at the start"))
 ]
 DeviceName = Annotated[str, AfterValidator(_device)]
 Mac = Annotated[str, AfterValidator(_mac)]
@@ -151,8 +156,14 @@ IPNetwork = Annotated[Network, BeforeValidator(_parsed(ipaddress.ip_network, "pr
 Destination = Annotated[
     Network | None, BeforeValidator(_parsed(_destination, "destination", "PREFIX/LENGTH or default")), _text()
 ]
-Microseconds = Annotated[int, BeforeValidator(_quantity(_UNITS, "time", "10ms")), _text({"examples": ["10ms"]})]
-BitsPerSecond = Annotated[int, BeforeValidator(_quantity(_RATES, "rate", "100mbit")), _text({"examples": ["10mbit"]})]
+Microseconds = Annotated[
+    int, BeforeValidator(_quantity(_UNITS, "time", "10ms", 0, _LONGEST, "of 274s at most")), _text({"examples": ["10ms"]})
+]
+BitsPerSecond = Annotated[
+    int,
+    BeforeValidator(_quantity(_RATES, "rate", "100mbit", _SLOWEST, _FASTEST, "from 2kbit to 34gbit")),
+    _text({"examples": ["10mbit"]}),
+]
 Percent = Annotated[float, BeforeValidator(_percent), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})]
 SysctlValue = Annotated[
     str,

@@ -45,8 +45,8 @@ class Watch:
         if self._log is not None:
             self._log.close()
 
-    def collect(self, namespaces: Namespaces, facts: Mapping[str, object], rendered: str) -> dict[str, str]:
-        """Title -> text of every section that has one; `facts` go into the first, `rendered` is the file as deployed."""
+    def collect(self, namespaces: Namespaces, facts: Mapping[str, object], rendered: Callable[[], str]) -> dict[str, str]:
+        """Title -> text of every section that has one; `facts` go into the first, `rendered` gives the file as deployed."""
         states = cache(lambda: {node: dump.read(ns) for node, ns in namespaces.items()})
         sections = {
             "lab": lambda: _facts({**facts, "lab version": __version__, **_kernel()}),
@@ -55,7 +55,7 @@ class Watch:
             "neighbours": lambda: _of_nodes(states(), lambda state: state.neighbours),
             "counters that moved": lambda: _counters(namespaces),
             "kernel log": lambda: self._lines(states()),
-            "topology as deployed": rendered.rstrip,
+            "topology as deployed": lambda: rendered().rstrip(),
         }
         return {title: text for title, make in sections.items() if (text := _said(make))}
 

@@ -24,8 +24,8 @@ class Footprint:
 
     @classmethod
     def of(cls, directory: Path, mounts: Iterable[Path]) -> Footprint:
-        """`mounts` are those of the nodes' network namespaces."""
-        inodes = frozenset(path.stat().st_ino for path in mounts)
+        """`mounts` are those of the nodes' network namespaces; one that is gone already has no footprint."""
+        inodes = frozenset(path.stat().st_ino for path in mounts if path.exists())
         pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
         return cls(directory, inodes, frozenset(pid for pid in pids if _lives_in(pid, inodes)))
 

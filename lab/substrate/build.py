@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab.errors import StepError
 from lab.plan import MakeNamespace, SetOffloads, SetSysctl, Step
-from lab.substrate import baseline, namespaces
+from lab.substrate import baseline, namespaces, signals
 from lab.substrate.netlink import batch
 from lab.substrate.netlink.messages import message_of
 
@@ -48,12 +48,14 @@ class Builder:
         the main thread stops the build between two steps and goes on up."""
         helper = namespaces.Helper(lambda: self._work(steps))
         try:
+            helper.start()
             if meanwhile:
                 meanwhile()
             helper.result()
         except BaseException:
             self._stop.set()
-            helper.join()
+            with signals.held_back():
+                helper.join()
             raise
 
     def _work(self, steps: Sequence[Step]) -> None:
@@ -91,7 +93,7 @@ class Builder:
 
                 ethtool.set_offloads(step.interface.index, step.interface.offloads)
         except OSError as error:
-            why = str(error.filename or "") or _WHY_NOT.get(type(step).__name__, "")
+            why = "; ".join(filter(None, (str(error.filename or ""), _WHY_NOT.get(type(step).__name__))))
             raise StepError(step.describe(), step.node, error.errno or 0, None, why) from error
 
     def _make_namespace(self, node: str) -> None:

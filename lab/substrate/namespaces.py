@@ -7,11 +7,14 @@ The main thread never enters anything; user, mount and PID namespaces are not en
 from __future__ import annotations
 
 import os
+import select
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lab.substrate import signals
 from lab.substrate.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unshare
 
 T = TypeVar("T")
@@ -21,30 +24,52 @@ OWN_NETNS = Path("/proc/thread-self/ns/net")
 class Helper(Generic[T]):
     """A thread of its own for `do`; `result()` gives what it returned or raises what it raised.
 
-    A signal handler that raises in `result()` leaves the thread running: its owner stops and joins it."""
+    A signal handler that raises in `result()` leaves the thread running: its owner stops and joins it. Signals go to other
+    threads: in the main thread they end its waiting, and only there do Python's handlers run. The waiting is for a descriptor,
+    because Thread.join() takes the thread for ended where a handler raises in it (CPython issue 89437)."""
 
     def __init__(self, do: Callable[[], T]) -> None:
         self._do = do
         self._result: list[T] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="netns", daemon=True)
-        self._thread.start()
+        self._started = False
+        self._ended: int | None = None
 
-    def _work(self) -> None:
+    def start(self) -> None:
+        """Starts the thread, unless that is done."""
+        if not self._started:
+            self._started, self._ended = True, os.eventfd(0, os.EFD_CLOEXEC)
+            with signals.held_back(signal.valid_signals()):
+                threading.Thread(target=self._work, args=(self._ended,), name="netns", daemon=True).start()
+
+    def _work(self, ended: int) -> None:
         try:
             self._result.append(self._do())
         except BaseException as error:
             self._error = error
+        finally:
+            os.eventfd_write(ended, 1)
 
     def join(self) -> None:
-        self._thread.join()
+        """Waits until the thread is done; at once where it never began."""
+        if self._ended is not None:
+            poll = select.poll()
+            poll.register(self._ended, select.POLLIN)
+            poll.poll()
+            ended, self._ended = self._ended, None
+            os.close(ended)
 
     def result(self) -> T:
-        self._thread.join()
+        self.start()
+        self.join()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         return self._result[0]
+
+    def __del__(self) -> None:
+        if self._ended is not None:  # nobody joined it; it is done, for until then it refers to this
+            os.close(self._ended)
 
 
 def enter(path: Path) -> None:
