@@ -3,8 +3,8 @@
 A step says what, on which node, in words; how is the substrate's. The order: every namespace with the sysctls that must be
 there before its first link; the switches' bridges, still down; the veth pairs, each end born in its final namespace; then,
 node by node, further devices, masters, VLANs of ports, the devices' own sysctls and offloads, and interface by interface in
-the file's order up and its addresses (that order decides which connected route comes first), at last routes, rules,
-neighbours, impairments.
+the file's order up and its addresses (that order decides which connected route comes first), then routes, rules,
+impairments; at last, with every carrier there, all neighbours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lab.model.checks import family_of
 from lab.model.file import Address, Neighbour, Netem, PortVlan, Route, Rule
-from lab.model.topology import SWITCH_BRIDGE, Interface, Node, Topology
+from lab.model.topology import DEFAULT_PVID, SWITCH_BRIDGE, Interface, Node, Topology
 from lab.sysctls import PER_DEVICE, sysctl_parts
 
 
@@ -88,6 +88,16 @@ class SetPortVlan(Step):
             return f"make {self.interface} an access port of VLAN {self.vlan.access}"
         native = f", native VLAN {self.vlan.native}" if self.vlan.native else ""
         return f"make {self.interface} a trunk of VLANs {', '.join(map(str, self.vlan.trunk)) or 'none'}{native}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveDefaultVlan(Step):
+    """Every new port of a VLAN-aware bridge is in DEFAULT_PVID, and stays in it beside the VLANs that it is given."""
+
+    interface: Interface
+
+    def describe(self) -> str:
+        return f"take {self.interface} out of VLAN {DEFAULT_PVID}, which every new port is in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,8 @@ def make_plan(topology: Topology, without_netem: bool = False) -> Plan:
     born = {(link.near.node, link.near.name) for link in topology.links if link.near.node in bridges}
     for node in sorted(nodes, key=_turn):
         steps += _configuration(node, born, without_netem)
+    for node in nodes:
+        steps += _neighbours(node)
     return Plan(topology, tuple(steps))
 
 
@@ -227,10 +239,15 @@ def _configuration(node: Node, born: Set[_End], without_netem: bool) -> Iterator
     devices = {interface.name: interface.index for interface in node.interfaces}
     yield from (AddRoute(node.name, route, devices) for route in node.routes)
     yield from (AddRule(node.name, rule) for rule in node.rules)
-    yield from (AddNeighbour(node.name, each, devices[each.dev]) for each in node.neighbours)
     for each in node.interfaces:
         if each.netem:
             yield Impair(node.name, each, each.netem, without_netem and each.netem.only_rate)
+
+
+def _neighbours(node: Node) -> Iterator[Step]:
+    """A device that tells of a missing carrier, which it does late, forgets them (net/core/neighbour.c, neigh_carrier_down); so
+    the other ends are raised first."""
+    return (AddNeighbour(node.name, each, node.interface(each.dev).index) for each in node.neighbours)
 
 
 def _parent(node: Node, interface: Interface) -> int | None:
@@ -247,7 +264,11 @@ def _masters(node: Node, born: Set[_End]) -> Iterator[Step]:
     for interface in node.interfaces:
         if interface.master and (node.name, interface.name) not in born:
             yield Enslave(node.name, interface, node.interface(interface.master))
-    yield from (SetPortVlan(node.name, each, each.vlan) for each in node.interfaces if each.vlan)
+    for each in node.interfaces:
+        if each.vlan:
+            yield SetPortVlan(node.name, each, each.vlan)
+            if DEFAULT_PVID not in (each.vlan.access, each.vlan.native, *each.vlan.trunk):
+                yield LeaveDefaultVlan(node.name, each)
 
 
 def _tuning(node: Node) -> Iterator[Step]:

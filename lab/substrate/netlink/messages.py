@@ -14,6 +14,7 @@ from typing import Any
 
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import (
+    RTM_DELLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
@@ -30,8 +31,8 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from lab.model.checks import family_of, rule_family
-from lab.model.file import Route
-from lab.model.topology import Interface
+from lab.model.file import PortVlan, Route
+from lab.model.topology import DEFAULT_PVID, Interface
 from lab.plan import (
     AddAddress,
     AddNeighbour,
@@ -39,6 +40,7 @@ from lab.plan import (
     AddRule,
     Enslave,
     Impair,
+    LeaveDefaultVlan,
     MakeDevice,
     MakeVeth,
     Raise,
@@ -175,6 +177,14 @@ def _late(interface: Interface) -> list[tuple[str, Any]]:
 def _port_vlan(step: SetPortVlan, fd_of: FdOf) -> bytes:
     fields = {"family": socket.AF_BRIDGE, "index": step.interface.index}
     return encoded(RTM_SETLINK, REQUEST, ifinfmsg(), fields, [("IFLA_AF_SPEC", kinds.port_vlans(step.vlan))])
+
+
+@message_of.register
+def _leave_default_vlan(step: LeaveDefaultVlan, fd_of: FdOf) -> bytes:
+    fields = {"family": socket.AF_BRIDGE, "index": step.interface.index}
+    return encoded(
+        RTM_DELLINK, REQUEST, ifinfmsg(), fields, [("IFLA_AF_SPEC", kinds.port_vlans(PortVlan(trunk=(DEFAULT_PVID,))))]
+    )
 
 
 _SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254}
