@@ -6,11 +6,8 @@ A condition looks from inside the namespace and says whether it holds and what i
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import select
-import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,19 +15,19 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.substrate import namespaces
-from lab.substrate.netlink import events
+from lab.substrate.netlink import events, operstate
 
 _LOOK_AGAIN = 0.01  # seconds, where no event tells
-_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _TENTATIVE, _DADFAILED, _OPTIMISTIC = 0x40, 0x08, 0x04  # include/uapi/linux/if_addr.h
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found: `holds`, and in words what was there."""
+    """What one look found: `holds`, and in words what was there. With `final` it will not come true any more."""
 
     holds: bool
     what: str
+    final: bool = False
 
 
 class Condition(Protocol):
@@ -44,7 +41,7 @@ class Condition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """The device is up and its carrier has come (operational state up, RFC 2863)."""
+    """The device is up and its carrier has come: operational state up (RFC 2863)."""
 
     device: str
     groups: int = events.LINK
@@ -53,14 +50,26 @@ class Carrier:
         return f"{self.device} has its carrier"
 
     def look(self) -> Seen:
-        request = struct.pack("16sH14x", self.device.encode(), 0)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, request)
-            except OSError:
-                return Seen(False, f"no interface {self.device}")
-        running = bool(struct.unpack_from("H", answer, 16)[0] & _IFF_RUNNING)
-        return Seen(running, f"{self.device} {'is running' if running else 'has no carrier'}")
+        state = operstate.read().get(self.device)
+        if state is None:
+            return Seen(False, f"no interface {self.device}")
+        return Seen(state == operstate.UP, f"{self.device} is {operstate.NAMES[state]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Carriers:
+    """The same of many devices, in one look."""
+
+    devices: tuple[str, ...]
+    groups: int = events.LINK
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.devices)} have their carriers"
+
+    def look(self) -> Seen:
+        states = operstate.read()
+        down = [device for device in self.devices if states.get(device) != operstate.UP]
+        return Seen(not down, f"no carrier: {', '.join(down)}" if down else "all are up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ class Usable:
         if flags is None:
             return Seen(False, f"{self.address} is not on {self.device}")
         if flags & _DADFAILED:
-            return Seen(False, f"{self.address} is a duplicate: another node of the link has it (dadfailed)")
+            return Seen(False, f"{self.address} is a duplicate: another node of the link has it (dadfailed)", final=True)
         usable = not flags & _TENTATIVE or bool(flags & _OPTIMISTIC)
         return Seen(usable, f"{self.address} is {'usable' if usable else 'tentative'}")
 
@@ -155,9 +164,9 @@ def _wait_inside(node: str, condition: Condition, deadline: float, timeout: floa
     with events.subscribe(condition.groups) as sock:
         while not (seen := condition.look()).holds:
             left = deadline - time.monotonic()
-            if left <= 0:
-                said = f"within {timeout:g} s never came true: {condition}; last seen: {seen.what}"
-                raise ConditionTimeout(f"on node {node}, {said}")
+            if seen.final or left <= 0:
+                how = "will not come true any more" if seen.final else f"within {timeout:g} s never came true"
+                raise ConditionTimeout(f"on node {node}, {how}: {condition}; last seen: {seen.what}")
             select.select([sock], [], [], left if condition.groups else min(left, _LOOK_AGAIN))
             events.drain(sock)
     return seen

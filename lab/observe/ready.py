@@ -7,14 +7,14 @@ from pathlib import Path
 
 from lab.errors import StepError
 from lab.model import Interface, Node, Topology
-from lab.observe.conditions import Carrier, Condition, ConditionTimeout, Usable, wait_all
+from lab.observe.conditions import Carriers, Condition, ConditionTimeout, Usable, wait_all
 from lab.substrate import namespaces
 
 
 def wait(topology: Topology, ns_of: Callable[[str], Path], timeout: float) -> None:
     """Waits `timeout` seconds at the most. Raises StepError with what never came true."""
-    up = {(each.node, each.name) for each in topology.interfaces() if each.up}
-    wishes = {node.name: list(_conditions(node, up)) for node in topology.nodes.values()}
+    carriers = _carriers(topology)
+    wishes = {node.name: [*carriers.get(node.name, ()), *_usable(node)] for node in topology.nodes.values()}
     wishes = {node: conditions for node, conditions in wishes.items() if conditions}
 
     def look() -> None:
@@ -28,10 +28,21 @@ def wait(topology: Topology, ns_of: Callable[[str], Path], timeout: float) -> No
     namespaces.Helper(look).result()
 
 
-def _conditions(node: Node, up: set[tuple[str, str]]) -> Iterator[Condition]:
+def _carriers(topology: Topology) -> dict[str, list[Condition]]:
+    """Of a cable the end that is raised last has its carrier at once; the other one hears of it later, and is waited for.
+
+    To a switch that is its port, which comes raised; between others it can be either."""
+    devices: dict[str, list[str]] = {}
+    for link in topology.links:
+        if link.near.up and link.far.up:
+            switched = topology.nodes[link.near.node].kind == "switch"
+            for end in (link.near,) if switched else (link.near, link.far):
+                devices.setdefault(end.node, []).append(end.name)
+    return {node: [Carriers(tuple(names))] for node, names in devices.items()}
+
+
+def _usable(node: Node) -> Iterator[Condition]:
     for interface in node.interfaces:
-        if interface.up and interface.peer in up:
-            yield Carrier(interface.name)
         yield from _addresses(interface)
 
 

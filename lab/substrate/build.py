@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.errors import StepError
-from lab.plan import MakeNamespace, SetOffloads, SetSysctl, Step
+from lab.plan import MakeDevice, MakeNamespace, MakeVeth, SetOffloads, SetSysctl, Step
 from lab.substrate import baseline, namespaces, signals
 from lab.substrate.netlink import batch
 from lab.substrate.netlink.messages import message_of
@@ -37,7 +37,7 @@ class Builder:
         self._ns_of, self._on_step = ns_of, on_step
         self._stop = threading.Event()
         self._inside: str | None = None
-        self._deviations: list[baseline.Setting] | None = None
+        self._deviations: baseline.Deviations | None = None
         self._socket: socket.socket | None = None
         self._waiting: list[Step] = []
         self._messages: list[bytes | bytearray] = []
@@ -102,7 +102,7 @@ class Builder:
         self._inside = node
         if self._deviations is None:
             self._deviations = baseline.deviations()
-        for path, value in self._deviations:
+        for path, value in self._deviations.own:
             baseline.write(path, value)
 
     def _enter(self, node: str) -> None:
@@ -136,6 +136,16 @@ class Builder:
             first = refusals[0]
             step = steps[first.at]
             raise StepError(step.describe(), step.node, first.code, first.extack)
+        if self._deviations and self._deviations.neighbour:
+            self._settle_neighbours(steps, self._deviations)
+
+    def _settle_neighbours(self, steps: Sequence[Step], deviations: baseline.Deviations) -> None:
+        """Gives the devices that `steps` made the kernel's own neighbour settings instead of the host's."""
+        for step in steps:
+            made = (step.near, step.far) if isinstance(step, MakeVeth) else ()
+            for interface in (step.interface,) if isinstance(step, MakeDevice) else made:
+                self._enter(interface.node)
+                baseline.write_all(deviations.of_device(interface.name))
 
     def _close_fds(self) -> None:
         while self._fds:

@@ -26,7 +26,7 @@ class Helper(Generic[T]):
 
     A signal handler that raises in `result()` leaves the thread running: its owner stops and joins it. Signals go to other
     threads: in the main thread they end its waiting, and only there do Python's handlers run. The waiting is for a descriptor,
-    because Thread.join() takes the thread for ended where a handler raises in it (CPython issue 89437)."""
+    because Thread.join() takes the thread for ended where a handler raises in it."""
 
     def __init__(self, do: Callable[[], T]) -> None:
         self._do = do
@@ -38,8 +38,10 @@ class Helper(Generic[T]):
     def start(self) -> None:
         """Starts the thread, unless that is done."""
         if not self._started:
-            self._started, self._ended = True, os.eventfd(0, os.EFD_CLOEXEC)
-            with signals.held_back(signal.valid_signals()):
+            with signals.held_back(
+                signal.valid_signals()
+            ):  # or an interrupt leaves join() to wait for a thread that never began
+                self._started, self._ended = True, os.eventfd(0, os.EFD_CLOEXEC)
                 threading.Thread(target=self._work, args=(self._ended,), name="netns", daemon=True).start()
 
     def _work(self, ended: int) -> None:

@@ -81,14 +81,21 @@ def _joined(messages: Sequence[bytes | bytearray], first: int) -> bytearray:
 
 def _read(data: bytes, last: int, refusals: list[Refusal]) -> bool:
     """Adds the refusals in `data`; true when the answer to message `last` was among them."""
-    offset, done = 0, False
-    while offset < len(data):
-        length, kind, _, number, _ = _HEADER.unpack_from(data, offset)
-        if found := refusal(data[offset : offset + length]):
+    done = False
+    for kind, message in split(data):
+        if found := refusal(message):
             refusals.append(found)
-        done = done or (kind == NLMSG_ERROR and number == last)
-        offset += (length + 3) & ~3
+        done = done or (kind == NLMSG_ERROR and _HEADER.unpack_from(message)[3] == last)
     return done
+
+
+def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(type, message) of everything that one receive brought."""
+    offset = 0
+    while offset < len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        yield kind, data[offset : offset + length]
+        offset += (length + 3) & ~3
 
 
 def refusal(message: bytes) -> Refusal | None:
