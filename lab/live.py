@@ -205,10 +205,11 @@ def find(name: str) -> Home:
 
 def take_down(home: Home, name: str) -> None:
     """Tears a home down, once whoever works on it has finished."""
-    if not home.path.exists():
+    locked = home.lock_within(_FREE_WITHIN)
+    if not home.path.exists():  # whoever worked on it took it down
         home.release()
         return
-    if not home.lock_within(_FREE_WITHIN):
+    if not locked:
         hint = "it is being made, taken down, or it belongs to a running test: end that first"
         raise HostError(f"another process works on lab {name!r}", hint)
     undo.teardown(home)
@@ -231,7 +232,8 @@ def require_root() -> None:
     """Raises HostError for anybody who may not make namespaces and configure what is in them."""
     if os.geteuid() != 0:
         raise HostError("making namespaces and mounts needs root", "run it as root, for example with sudo")
-    (mask,) = (int(line.split()[1], 16) for line in Path("/proc/self/status").open() if line.startswith("CapEff:"))
+    status = Path("/proc/self/status").read_text()
+    mask = int(status.partition("CapEff:")[2].split()[0], 16)
     lacking = [name for name, bit in _CAPABILITIES.items() if not mask & 1 << bit]
     if lacking:
         hint = "in a container: start it with --privileged, or with these capabilities added"

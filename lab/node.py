@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lab.substrate.processes import Argv, Process, Result
 
 T = TypeVar("T")
+_NO_SUCH = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _SIOCGIFHWADDR = 0x8927  # include/uapi/linux/sockios.h
 
 
@@ -45,7 +46,7 @@ class Sysctls(MutableMapping[str, str]):
         path = self._path(name)
         try:
             return namespaces.inside(self._ns, path.read_text).strip()
-        except FileNotFoundError:
+        except _NO_SUCH:
             raise KeyError(name) from None
 
     def __setitem__(self, name: str, value: object) -> None:
@@ -53,7 +54,7 @@ class Sysctls(MutableMapping[str, str]):
         text = str(int(value)) if isinstance(value, bool) else str(value)
         try:
             namespaces.inside(self._ns, baseline.write, path, text)
-        except FileNotFoundError:
+        except _NO_SUCH:
             raise KeyError(name) from None
 
     def __delitem__(self, name: str) -> None:
