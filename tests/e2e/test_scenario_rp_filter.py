@@ -1,0 +1,86 @@
+"""The shipped experiment on the reverse path filter: it holds, and each of its claims fails where its cause is taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.commands import Said, lab
+
+from lab.substrate import features
+
+pytestmark = pytest.mark.root
+
+STRICT = {
+    "test_only_the_interface_of_the_first_route_answers",
+    "test_swapping_the_routes_swaps_who_answers",
+    "test_log_martians_names_the_refused_request",
+    "test_without_log_martians_the_log_is_silent",
+    "test_a_refused_request_does_not_count",
+}
+OFF = {"test_without_the_filter_both_answer"}
+LOOSE = {"test_with_the_loose_filter_both_answer", "test_the_loose_filter_wants_some_way_back"}
+SETS_IT_ITSELF = {"test_the_greater_of_all_and_the_device_is_in_force", "test_an_ip_packet_from_the_wrong_side_counts"}
+LOGGING = "test_log_martians_names_the_refused_request"
+
+
+def run(*words: str | Path) -> Said:
+    return lab("run", "rp-filter", "-f", "json", *words)
+
+
+def failed(said: Said) -> set[str]:
+    return {check["name"] for check in said.json("run")["checks"] if check["outcome"] == "failed"}
+
+
+def test_every_check_holds() -> None:
+    said = run()
+    assert said.status == 0, said.stdout
+    outcomes = {check["name"]: check["outcome"] for check in said.json("run")["checks"]}
+    assert outcomes == dict.fromkeys(STRICT | OFF | LOOSE | SETS_IT_ITSELF, "held")
+
+
+def test_every_check_holds_where_the_other_interface_is_raised_first() -> None:
+    said = run("--set", "first=b")
+    assert said.status == 0, said.stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        # Without the filter nothing is refused, and with the loose one only the stranger.
+        ("0", STRICT | {"test_the_loose_filter_wants_some_way_back"}),
+        ("2", STRICT),
+        # Where all is strict: nobody asks in a stranger's name without the filter's being in the way already.
+        ("1", OFF | {"test_with_the_loose_filter_both_answer"}),
+    ],
+)
+def test_with_another_filter_exactly_the_claims_about_this_one_fail(value: str, wrong: set[str]) -> None:
+    said = run("--set", f"rp_filter={value}")
+    assert said.status == 1
+    assert failed(said) == wrong
+
+
+def test_a_claim_that_fails_says_what_was_seen_instead() -> None:
+    said = lab("run", "rp-filter::test_only_the_interface_of_the_first_route_answers", "--set", "rp_filter=0", "-f", "json")
+    (check,) = said.json("run")["checks"]
+    assert "['eth0', 'eth1'] == ['eth0']" in check["message"]
+
+
+def test_on_vlans_it_holds_or_is_skipped_where_the_kernel_has_none() -> None:
+    said = run("--set", "lan=vlan")
+    checks = said.json("run")["checks"]
+    if features.missing(["vlan"]):
+        assert said.status == 4
+        assert {(check["outcome"], check["message"].split(":")[0]) for check in checks} == {
+            ("skipped", "this kernel has no vlan")
+        }
+    else:
+        assert said.status == 0, said.stdout
+
+
+def test_two_at_once_do_not_disturb_each_other() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda _: run(), range(2)))
+    assert [each.status for each in said] == [0, 0], said

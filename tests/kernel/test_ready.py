@@ -1,0 +1,136 @@
+"""When `up` returns its lab can be used: carriers have come, and the addresses of the file are there for good."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.commands import lab as command
+from support.topologies import PAIR
+from support.world import look
+
+from lab import Lab, StepError, live
+
+pytestmark = pytest.mark.root
+
+Write = Callable[[str], Path]
+DETECTING = PAIR.replace(", nodad: true", "")
+SWITCHED = """\
+name: {name}
+nodes: {{lan: {{kind: switch}}, a: {{}}, b: {{}}}}
+links:
+  - {{endpoints: [a, lan], addresses: {{a: [10.0.0.1/24, "2001:db8::1/64"]}}}}
+  - {{endpoints: [b, lan], addresses: {{b: [10.0.0.2/24, "2001:db8::2/64"]}}}}
+"""
+
+
+def flags(lab: Lab, node: str, address: str) -> set[str]:
+    told = json.loads(lab[node].run(["ip", "-j", "-6", "address", "show", "dev", "eth0"]).stdout)
+    (found,) = [each for each in told[0]["addr_info"] if each["local"] == address]
+    return {flag for flag in ("tentative", "dadfailed", "nodad") if found.get(flag)}
+
+
+@pytest.mark.parametrize("text", [DETECTING, SWITCHED], ids=["a wire", "a switch"])
+def test_addresses_are_usable_when_up_returns(topology: Write, text: str) -> None:
+    with Lab.up(topology(text)) as lab:
+        assert flags(lab, "a", "2001:db8::1") == flags(lab, "b", "2001:db8::2") == set()
+        lab["a"].run(["ping", "-c1", "-W1", "2001:db8::2"])
+        lab["a"].run(["ping", "-c1", "-W1", "10.0.0.2"])
+
+
+def test_duplicate_detection_takes_its_time_and_is_left_out_where_that_is_said(topology: Write) -> None:
+    """RFC 4862: one probe and a second of waiting, after a random delay of up to a second."""
+    start = time.monotonic()
+    with Lab.up(topology(PAIR)) as lab:
+        assert time.monotonic() - start < 0.9
+        assert flags(lab, "a", "2001:db8::1") == {"nodad"}
+    start = time.monotonic()
+    with Lab.up(topology(DETECTING)):
+        assert time.monotonic() - start > 0.9
+
+
+def test_without_waiting_an_address_may_still_be_tentative(topology: Write) -> None:
+    with Lab.up(topology(DETECTING), wait=False) as lab:
+        assert flags(lab, "a", "2001:db8::1") == {"tentative"}
+
+
+def test_no_wait_is_an_option_of_the_command(topology: Write, name: str) -> None:
+    start = time.monotonic()
+    assert command("up", "--no-wait", topology(DETECTING)).status == 0
+    assert time.monotonic() - start < 2
+    assert command("down", name).status == 0
+
+
+def test_an_address_that_another_node_has_fails_the_lab_and_is_named(topology: Write) -> None:
+    """The file cannot show it: a answers for it as a proxy, at once, since it looks for no duplicates of its own."""
+    text = DETECTING.replace(
+        "{{a: {{}},",
+        "{{a: {{sysctls: {{net.ipv6.conf.all.forwarding: 1, net.ipv6.conf.default.proxy_ndp: 1, "
+        "net.ipv6.conf.default.accept_dad: 0}}, "
+        'neighbours: [{{address: "2001:db8::2", dev: eth0, proxy: true}}]}},',
+    )
+    before = look()
+    with pytest.raises(StepError) as caught, Lab.up(topology(text)):
+        pass
+    assert (caught.value.step, caught.value.node) == ("wait until the lab is ready", "b")
+    assert "2001:db8::2 on eth0 is usable" in str(caught.value)
+    assert "duplicate" in str(caught.value)
+    assert look() == before
+
+
+def test_what_never_comes_is_told_and_everything_undone(topology: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_READY_WITHIN", 0.1)
+    before = look()
+    with pytest.raises(StepError, match=r"within 0\.1 s never came true: .* is usable; last seen: .* is tentative"):
+        Lab.up(topology(DETECTING))
+    assert look() == before
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{{node: a, up: false}}, b",
+        "a, {{node: b, up: false}}",
+        "{{node: a, up: false}}, {{node: b, up: false}}",
+    ],
+)
+def test_an_end_that_stays_down_is_not_waited_for(topology: Write, said: str) -> None:
+    start = time.monotonic()
+    with Lab.up(topology(f"name: {{name}}\nnodes: {{{{a: {{{{}}}}, b: {{{{}}}}}}}}\nlinks: [{{{{endpoints: [{said}]}}}}]\n")):
+        assert time.monotonic() - start < 1
+
+
+def test_an_optimistic_address_is_usable_at_once(topology: Write) -> None:
+    text = (
+        "name: {name}\nnodes: {{a: {{interfaces: {{eth0: {{sysctls: {{ipv6.optimistic_dad: 1}}, "
+        'addresses: {{address: "2001:db8::1/64", optimistic: true}}}}}}}}, b: {{}}}}\nlinks: [{{endpoints: [a, b]}}]\n'
+    )
+    start = time.monotonic()
+    with Lab.up(topology(text)):
+        assert time.monotonic() - start < 0.9
+
+
+def test_neighbours_are_kept_though_the_other_end_is_raised_later(topology: Write) -> None:
+    """A device forgets them when it tells that it has no carrier, which it does up to a second after it is raised."""
+    text = PAIR.replace(
+        "{{a: {{}},",
+        "{{a: {{neighbours: [{{address: 10.0.0.9, dev: eth0, proxy: true}}, "
+        '{{address: "2001:db8::9", dev: eth0, proxy: true}}, '
+        '{{address: 10.0.0.8, dev: eth0, mac: "02:00:00:00:00:08", state: stale}}]}},',
+    )
+    for _ in range(5):
+        with Lab.up(topology(text), wait=False) as lab:
+            told = [lab["a"].run(["ip", family, "neigh", "show", *more]).stdout for family, more in NEIGHBOURS]
+            assert told == ["10.0.0.9 dev eth0 proxy \n", "2001:db8::9 dev eth0 proxy \n", told[2]]
+            assert told[2].startswith("10.0.0.8 dev eth0 lladdr 02:00:00:00:00:08 STALE")
+
+
+NEIGHBOURS = [("-4", ["proxy"]), ("-6", ["proxy"]), ("-4", [])]
+
+
+def test_a_lab_without_links_or_addresses_is_ready_at_once(topology: Write) -> None:
+    with Lab.up(topology("name: {name}\nnodes: {{a: {{}}}}\n")) as lab:
+        assert lab["a"].run(["ping", "-c1", "-W1", "127.0.0.1"]).status == 0
