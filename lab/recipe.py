@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lab.model import Topology
     from lab.topology.text import Document
 
+_LONGEST = 400  # characters of a message
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -42,8 +44,13 @@ def read(name: str | Path, params: Mapping[str, object] | None = None) -> Recipe
     try:
         return Recipe(parse(document.data), document)
     except Faults as found:
-        problems = [Problem(each.message, each.hint, document.place(each.path, each.key)) for each in found.faults]
+        problems = [Problem(_readable(each.message), each.hint, document.place(each.path, each.key)) for each in found.faults]
         raise TopologyError(in_file_order(problems)) from None
+
+
+def _readable(message: str) -> str:
+    """Its beginning and its end: what a user wrote may be megabytes long."""
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
 
 
 def read_rendered(path: Path) -> Recipe:

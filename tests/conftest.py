@@ -46,35 +46,30 @@ def own_run_directory() -> Iterator[Path]:
     assert not path.exists(), f"left behind: {sorted(path.iterdir())}"
 
 
-_last: list[world.Check] = []
-
-
 def _makes_labs(path: Path) -> bool:
     return os.geteuid() == 0 and path.is_relative_to(TESTS) and path.relative_to(TESTS).parts[0] in MAKES_LABS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def module_leaves_nothing(request: pytest.FixtureRequest, own_run_directory: Path) -> Iterator[None]:
-    """Also what belongs to a whole module is gone when it ends."""
+    """Also what belongs to a whole module is gone when it ends, and so are the namespaces that nothing names."""
     if not _makes_labs(request.path):
         yield
         return
-    check = world.Check.begin(_last[-1] if _last else None)
+    check = world.Check.begin(counted=True)
     yield
     check.end()
-    _last[:] = [check]
 
 
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest, module_leaves_nothing: None) -> Iterator[None]:
-    """No mount, namespace, process, name, file or link more than before the test."""
+    """No mount, process, name, file or link more than before the test."""
     if not _makes_labs(request.path):
         yield
         return
-    check = world.Check.begin(_last[-1] if _last else None)
+    check = world.Check.begin(counted=False)
     yield
     check.end()
-    _last[:] = [check]
 
 
 @pytest.fixture

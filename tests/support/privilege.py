@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,5 +13,5 @@ _ENTER = "import ctypes, os, sys; assert not ctypes.CDLL(None).unshare(0x1000000
 
 def without_privilege(*argv: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs `argv`, whose first word is a path, in a user namespace of its own; its files stay readable."""
-    words = [sys.executable, "-c", _ENTER, *map(os.fspath, argv)]
+    words = [sys.executable, "-c", _ENTER, *(str(word) for word in argv)]
     return subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, cwd=cwd, check=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 
+from lab.errors import TopologyError
 from lab.model import Faults, Path, parse
 from lab.plan import make_plan
+from lab.recipe import read
 from lab.substrate.netlink.messages import message_of
 
 FILE: dict[str, Any] = {
@@ -56,11 +59,12 @@ FILE: dict[str, Any] = {
 BIG = 10**400
 NASTY: list[Any] = [
     None, True, 0, -1, 7, 65536, 2**32, 2**64, BIG, -BIG, 1.5, 1e308, float("inf"), float("nan"),
-    "", " ", "0", "-1", "é", "\x1b[31m", "x" * 5000, "9" * 5000, "9" * 400 + "gbit", "1" + "0" * 400 + "s", "0bit", "nan", "inf%",
+    "", " ", "0", "-1", "é", "\x1b[31m", "x" * 5000, "9" * 5000, "9" * 400 + "gbit", "1" + "0" * 400 + "s", "0bit",
+    "nan", "inf%",
     "default", "all", "lo", "eth0", "a", "a:eth0", ":", "a:", ":a", "a:b:c", "lan",
     "0.0.0.0/0", "::/0", "10.0.0.1", "10.0.0.1/33", "255.255.255.255/32", "224.0.0.1/4", "::1/128", "fe80::1%eth0/64",
     "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "802.1Q", "vlan", "switch",
-    [], [None], [[]], ["a"], ["a", "a"], ["a:eth0", "a:eth0"], ["a", "b", "c"], list(range(5000)),
+    [], [None], [[]], ["a"], ["a", "a"], ["a:eth0", "a:eth0"], ["a", "b", "c"], list(range(200)),
     {}, {"": None}, {"a": None}, {"lo": {}}, {"kind": "vlan"}, {"kind": []}, {"node": "a"}, {"x" * 99: 1},
 ]  # fmt: skip
 
@@ -87,12 +91,13 @@ def replaced(path: Path, value: Any) -> Any:
 
 
 def check(data: Any) -> None:
-    """Parsed, planned and encoded; or refused with faults, each short enough to read and with a path into the data."""
+    """Parsed, planned and encoded; or refused with faults, each with a path into the data."""
     try:
         topology = parse(data)
     except Faults as found:
         assert found.faults
         for fault in found.faults:
+            assert fault.message
             assert all(isinstance(part, (str, int)) for part in fault.path)
         return
     for without_netem in (False, True):
@@ -124,3 +129,11 @@ def test_anything_may_be_missing_or_called_otherwise(path: Path) -> None:
         if key is not None and isinstance(holder, dict):
             holder[key] = value
         check(data)
+
+
+def test_what_is_wrong_is_told_in_few_words_however_long_it_is(tmp_path: FilePath) -> None:
+    file = tmp_path / "long.yaml"
+    file.write_text(f"name: {'x' * 1_000_000}\nnodes: {{a: {{}}}}\n")
+    with pytest.raises(TopologyError, match=r"long\.yaml:1:7: 'xxx.* … x.*' cannot be the name of a lab") as caught:
+        read(file)
+    assert len(str(caught.value)) < 1000
