@@ -60,6 +60,8 @@ def pair(own_run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     file = tmp_path_factory.mktemp("pair") / "pair.yaml"
     file.write_text(PAIR.format(name=name))
     well("up", file)
+    for node in ("a", "b"):  # what a node's first command makes stays until `down`; so no test is the first
+        well("exec", name, node, "true")
     yield name
     well("down", name)
 
