@@ -2,7 +2,8 @@
 
 Looks only from outside, at /proc, /sys and /run, and uses nothing of `lab`. Network namespaces are counted whether or not
 anything names them: a socket, a descriptor or a thread can keep one alive that no list shows. The kernel frees them in the
-background and tells nobody, so what must be gone is waited for, with a deadline.
+background and tells nobody, so what must be gone is waited for, with a deadline. What another run of these tests makes at
+the same time is told apart by its run directory.
 """
 
 from __future__ import annotations
@@ -18,18 +19,26 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 NETNS = Path("/run/netns")
-SHARED = bool(os.environ.get("LAB_SHARED_HOST"))
-"""Others make namespaces on this host too: only what lies below this run's own directory is compared."""
+RUN_DIRECTORIES = "/run/lab-test-"
+"""What the run directories of these tests begin with."""
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _SLAB = Path("/sys/kernel/slab/net_namespace")
 _GONE_WITHIN = 15.0  # seconds; the kernel needs some hundredths, but shares the processors
 _LOOK_AGAIN = 0.005
-_KEPT = 8  # ended namespaces whose memory the kernel may still hold
+_AT_REST = 0.15  # seconds without a change: several times what the kernel needs to end a namespace
 _HELPERS = (b"nodeinit.py", b"lab.topology.render")
 
 
 class LeakError(AssertionError):
     """Something is there that was not there before."""
+
+
+def run_directory() -> Path:
+    return Path(os.environ.get("LAB_RUN_DIR") or "/run/lab")
+
+
+def _of_another_run(path: str) -> bool:
+    return path.startswith(RUN_DIRECTORIES) and not f"{path}/".startswith(f"{run_directory()}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +58,83 @@ class World:
 
 
 def look() -> World:
-    """Everything that can be listed; only what is this run's own where the host is shared."""
-    root = run_directory()
+    """Everything that can be listed, but for what lies below the run directory of another run."""
+    mounts = _mounts()
+    others = {root for point, root in mounts if _of_another_run(point)}
     return World(
-        mounts=frozenset(point for point in _mount_points() if not SHARED or root in Path(point).parents),
-        homes=frozenset(_names_in(root) if SHARED else (*_names_in(root), *_names_in(Path("/run/lab")))),
-        names=frozenset(name for name in _names_in(NETNS) if not SHARED or root in _target(NETNS / name).parents),
-        links=frozenset() if SHARED else frozenset(name for _, name in socket.if_nameindex()),
-        processes=frozenset() if SHARED else frozenset(_processes()),
+        mounts=frozenset(point for point, _ in mounts if not _of_another_run(point)),
+        homes=frozenset(str(path) for root in (run_directory(), Path("/run/lab")) for path in _inside(root)),
+        names=frozenset(path.name for path in _inside(NETNS) if not _of_another_run(_target(path))),
+        links=frozenset(name for _, name in socket.if_nameindex()),
+        processes=frozenset(_processes(others)),
     )
 
 
-def run_directory() -> Path:
-    return Path(os.environ.get("LAB_RUN_DIR") or "/run/lab")
+def _mounts() -> list[tuple[str, str]]:
+    """Place and root of every mount; the root of a network namespace's is net:[INODE] (proc(5), fields five and four)."""
+    lines = [line.split(" ", 5) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [(line[4], line[3]) for line in lines]
 
 
-def _mount_points() -> list[str]:
-    return [line.split(" ", 5)[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-
-
-def _names_in(folder: Path) -> list[str]:
+def _inside(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
-        return [str(path) if folder != NETNS else path.name for path in folder.iterdir()]
+        return list(folder.iterdir())
     return []
 
 
-def _target(link: Path) -> Path:
+def _target(link: Path) -> str:
     with contextlib.suppress(OSError):
-        return link.readlink()
-    return link
+        return str(link.readlink())
+    return ""
 
 
-def _processes() -> Iterator[str]:
-    own = Path("/proc/self/ns/net").stat().st_ino
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                said = (entry / "cmdline").read_bytes()
-                if (entry / "ns" / "net").stat().st_ino != own or any(helper in said for helper in _HELPERS):
-                    yield f"{entry.name} {said.replace(bytes(1), b' ').decode(errors='replace')}"
+def _pids() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - for every process: no Path each
+
+
+def _processes(others: set[str]) -> Iterator[str]:
+    own = _namespace("self")
+    for pid in _pids():
+        with contextlib.suppress(OSError, ValueError):
+            namespace, said = _namespace(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
+            helper = namespace == own and any(name in said for name in _HELPERS) and _is_ours(pid)
+            if helper or namespace not in (own, *others):
+                yield f"{pid} {said.replace(bytes(1), b' ').decode(errors='replace')}"
+
+
+def _namespace(pid: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")  # noqa: PTH115
+
+
+def _is_ours(pid: str) -> bool:
+    """A descendant of this process, or an orphan."""
+    ancestors = list(_ancestors(pid))
+    return str(os.getpid()) in ancestors or ancestors[:1] == ["1"]
+
+
+def _ancestors(pid: str) -> Iterator[str]:
+    while pid not in ("0", "1"):
+        pid = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        yield pid
 
 
 def can_count() -> bool:
-    """Whether the kernel's allocator tells how many network namespaces there are, and nobody else makes some meanwhile."""
-    return not SHARED and os.geteuid() == 0 and _SLAB.exists() and (_SLAB / "aliases").read_text().strip() == "0"
+    """Whether the kernel's allocator tells how many network namespaces there are."""
+    return os.geteuid() == 0 and _SLAB.exists() and (_SLAB / "aliases").read_text().strip() == "0"
+
+
+def others_at_work() -> bool:
+    """Whether somebody else tests on this host right now: then a namespace may be theirs."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if b"pytest" in Path(f"/proc/{pid}/cmdline").read_bytes() and not _is_family(pid):
+                return True
+    return False
+
+
+def _is_family(pid: str) -> bool:
+    me = str(os.getpid())
+    return pid == me or me in _ancestors(pid) or pid in _ancestors(me)
 
 
 def namespaces() -> int:
@@ -103,20 +145,30 @@ def namespaces() -> int:
     return int((_SLAB / "objects").read_text().split()[0])
 
 
-def settled_namespaces() -> int:
-    """The same when nothing is left to free but the last one that ended.
+def living_namespaces() -> int:
+    """The same without those that have ended.
 
-    Since 6.13 the memory of those that ended together is freed when the next ones end (net/core/net_namespace.c,
-    net_complete_free). So one is ended here and waited for, until two in a row have taken nothing else with them: the
-    first may have ended together with others."""
-    before, alike, deadline = namespaces(), 0, time.monotonic() + _GONE_WITHIN
-    while alike < 2 and time.monotonic() < deadline:
+    Since 6.13 the memory of some of those that ended together is freed only when the next one ends (net/core/net_namespace.c,
+    net_complete_free), and one that ends alone leaves nothing. So when the kernel has come to rest one is ended here, until
+    it takes nothing with it any more."""
+    deadline = time.monotonic() + _GONE_WITHIN
+    count = _at_rest(deadline)
+    while time.monotonic() < deadline:
         _end_a_namespace()
-        while (now := namespaces()) > before and time.monotonic() < deadline:
-            time.sleep(_LOOK_AGAIN)
-        alike = alike + 1 if now == before else 0
-        before = now
-    return before
+        before, count = count, _at_rest(deadline)
+        if count >= before:
+            break
+    return count
+
+
+def _at_rest(deadline: float) -> int:
+    """The number of namespaces once it has stood still."""
+    count, since = namespaces(), time.monotonic()
+    while time.monotonic() < min(since + _AT_REST, deadline):
+        time.sleep(_LOOK_AGAIN)
+        if (now := namespaces()) != count:
+            count, since = now, time.monotonic()
+    return count
 
 
 def _end_a_namespace() -> None:
@@ -138,16 +190,14 @@ def until_as(before: World, what: str = "") -> None:
 class Check:
     """What there was at the beginning; `end` waits until there is nothing more, or raises LeakError with what there is.
 
-    Namespaces that nothing names are counted too where `counted`, but for a few: the kernel keeps the memory of the last that
-    ended together until others end, and how many those are is chance. What makes a hundred labs and leaks one namespace of
-    each is seen; so a count is of a whole module."""
+    Namespaces that nothing names are counted where `counted`: of a whole module, since the kernel wants half a second."""
 
     world: World
     namespaces: int | None
 
     @classmethod
     def begin(cls, counted: bool) -> Check:
-        return cls(look(), settled_namespaces() if counted and can_count() else None)
+        return cls(look(), living_namespaces() if counted and can_count() else None)
 
     def end(self) -> None:
         deadline = time.monotonic() + _GONE_WITHIN
@@ -158,7 +208,7 @@ class Check:
 
     def _found(self) -> dict[str, list[str]]:
         found = look().more_than(self.world)
-        if found or self.namespaces is None or namespaces() <= self.namespaces + _KEPT:
+        if found or self.namespaces is None or namespaces() <= self.namespaces:
             return found
-        more = settled_namespaces() - self.namespaces
-        return {"network namespaces": [f"{more} more than before"]} if more > _KEPT else {}
+        more = living_namespaces() - self.namespaces
+        return {"network namespaces": [f"{more} more than before"]} if more > 0 and not others_at_work() else {}
