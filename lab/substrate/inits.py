@@ -23,6 +23,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from lab.errors import HostError, LabError, StepError
 from lab.substrate.endings import InitRecord, end, readable
@@ -77,16 +79,18 @@ class Spawner:
         node_dir: Path,
         record: Callable[[InitRecord], None],
         detached: bool,
+        own: Mapping[str, Path] = MappingProxyType({}),
     ) -> Init:
         """The init that lives on `node`, made first where none does.
 
         `netns` is a mount of the node's network namespace; `lab_dir` the lab's directory, whose parent holds all labs;
-        `node_dir`, below it, gets `init.sock` and `init.log`. `record` is called once per new init and must have made
+        `node_dir`, below it, gets `init.sock`, `init.log` and `run`, which is what the node sees as /run. `own` are further
+        places of which the node has a directory of its own. `record` is called once per new init and must have made
         it durable when it returns: only then does the init serve, and it ends where `record` raises or this process
         dies. Later it ends with this process too, unless it is `detached`. Raises HostError and StepError.
         """
         with _turn(node_dir):
-            return Init.attach(node_dir) or self._make(node, netns, lab_dir, node_dir, record, detached)
+            return Init.attach(node_dir) or self._make(node, netns, lab_dir, node_dir, record, detached, own)
 
     def _make(
         self,
@@ -96,8 +100,16 @@ class Spawner:
         node_dir: Path,
         record: Callable[[InitRecord], None],
         detached: bool,
+        own: Mapping[str, Path],
     ) -> Init:
-        request = {"node": node, "lab_dir": os.path.realpath(lab_dir), "node_dir": os.path.realpath(node_dir)}
+        (node_dir / "run").mkdir(exist_ok=True)
+        seen = {"/run": node_dir / "run", **own}
+        request = {
+            "node": node,
+            "labs": os.path.realpath(lab_dir.parent),
+            "node_dir": os.path.realpath(node_dir),
+            "own": [(os.path.realpath(source), place) for place, source in seen.items()],
+        }
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with channel:
             # The kernel then tells the pid of who writes, in this process's own PID namespace (SCM_CREDENTIALS).
@@ -113,7 +125,7 @@ class Spawner:
                 raise
         return Init(node, node_dir)
 
-    def _ask(self, request: Mapping[str, str], netns: Path, channel: socket.socket, detached: bool) -> _Helper:
+    def _ask(self, request: Mapping[str, object], netns: Path, channel: socket.socket, detached: bool) -> _Helper:
         """Sends what an init needs; what is on its way holds its own references to the descriptors."""
         helper = self._started()
         with contextlib.ExitStack() as opened:
@@ -255,33 +267,51 @@ class Init:
         cwd: str | os.PathLike[str] | None = None,
         tty: bool = False,
         keep: bool = False,
+        name: str | None = None,
     ) -> Running:
         """Starts a process in a session of its own; the three descriptors stay the caller's.
 
         `env` is the whole environment, `cwd` a directory as the node sees it; both are this process's where None. With
         `tty`, stdin becomes the controlling terminal. The session ends with the `Running`, unless it is told to `keep`
-        it. Raises OSError as exec(2) and chdir(2) do, with argv[0] or cwd as its file name; StepError where the init is
-        gone or does not answer.
+        it. Under its `name`, if it has one, others `find` it. Raises OSError as exec(2) and chdir(2) do, with argv[0] or cwd
+        as its file name, and EEXIST where the name is that of a living process; StepError where the init is gone or does not
+        answer.
         """
-        request = _request(argv, env, cwd, tty, keep)
+        request = _request(argv, env, cwd, tty, keep, name)
+        connection = self._reached()
+        with _closed_on_failure(connection), _in_memory(request) as memory:
+            answer, pidfd = self._exchange(connection, b"{}", [memory, stdin, stdout, stderr], "start a process")
+            assert pidfd is not None
+            return Running(connection, answer["pid"], pidfd)
+
+    def find(self, name: str) -> Running | int | None:
+        """The process that was started under this name: itself while it lives, its exit status afterwards; None where no
+        process was. Closing what is found ends nothing. Raises StepError as `spawn`."""
+        connection = self._reached()
+        with _closed_on_failure(connection):
+            try:
+                answer, pidfd = self._exchange(connection, json.dumps({"find": name}).encode(), (), "find a process")
+            except FileNotFoundError:
+                connection.close()
+                return None
+            if pidfd is not None:
+                return Running(connection, answer["pid"], pidfd)
+            connection.close()
+            return int(answer["status"])
+
+    def _reached(self) -> socket.socket:
         try:
-            connection = _connected(self.directory)
+            return _connected(self.directory)
         except OSError as error:
             raise StepError(f"reach the init of node {self.node}", self.node, error.errno or 0) from error
-        try:
-            ns_pid, pidfd = self._ask(connection, request, (stdin, stdout, stderr))
-        except BaseException:
-            connection.close()
-            raise
-        return Running(connection, ns_pid, pidfd)
 
-    def _ask(self, connection: socket.socket, request: bytes, stdio: Sequence[int]) -> tuple[int, int]:
-        """(pid inside the node, pidfd) of the new process."""
-        doing = "start a process"
+    def _exchange(
+        self, connection: socket.socket, message: bytes, fds: Sequence[int], doing: str
+    ) -> tuple[dict[str, Any], int | None]:
+        """The answer and, of a living process, its pidfd; raises OSError where the answer is a failure."""
         connection.settimeout(_PATIENCE)
         try:
-            with _in_memory(request) as memory:
-                socket.send_fds(connection, [b"{}"], [memory, *stdio])
+            socket.send_fds(connection, [message], fds)
             # Not recv_fds, which loses its flags in Python 3.11: another thread's child would get the pidfd.
             data, sent, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         except TimeoutError:
@@ -291,11 +321,10 @@ class Init:
         if not data:
             raise StepError(doing, self.node, why="its init ended meanwhile")
         answer = json.loads(data)
-        if not sent:
+        if "errno" in answer:
             what = f"node {self.node}: {answer['message']}"
             raise OSError(answer["errno"], what, answer["path"] or None)
-        (pidfd,) = struct.unpack("i", sent[0][2])
-        return answer["pid"], pidfd
+        return answer, struct.unpack("i", sent[0][2])[0] if sent else None
 
 
 def _connected(directory: Path) -> socket.socket:
@@ -311,12 +340,22 @@ def _connected(directory: Path) -> socket.socket:
     return connection
 
 
+@contextlib.contextmanager
+def _closed_on_failure(connection: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _request(
     argv: Sequence[str | os.PathLike[str]],
     env: Mapping[str, str] | None,
     cwd: str | os.PathLike[str] | None,
     tty: bool,
     keep: bool,
+    name: str | None,
 ) -> bytes:
     """Byte for byte what exec(2) shall see: the script reads UTF-8, whatever this process's locale is."""
 
@@ -328,7 +367,7 @@ def _request(
     whole = {text(name): text(value) for name, value in (os.environ if env is None else env).items()}
     words = [text(word) for word in argv]
     where = text(Path.cwd() if cwd is None else cwd)
-    return json.dumps({"argv": words, "env": whole, "cwd": where, "tty": tty, "keep": keep}).encode()
+    return json.dumps({"argv": words, "env": whole, "cwd": where, "tty": tty, "keep": keep, "name": name}).encode()
 
 
 @contextlib.contextmanager

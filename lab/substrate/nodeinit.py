@@ -11,16 +11,16 @@ journal and everything that has a user's name for it stay on the other side of i
 
 All sockets are SOCK_SEQPACKET and carry JSON; `+` stands for descriptors sent with it (SCM_RIGHTS, unix(7)).
 
-    owner → spawner   {node, lab_dir, node_dir} + net namespace, channel[, pidfd of the owner: the init dies with it]
+    owner → spawner   {node, labs, node_dir, own} + net namespace, channel[, pidfd of the owner: the init dies with it]
     init → owner      {} when ready (the kernel adds its pid, SCM_CREDENTIALS) or {errno, message}
     owner → init      one message opens the gate; an end of file before it ends the init
-    client → init     {} + memfd of {argv, env, cwd, tty, keep}, stdin, stdout, stderr
+    client → init     {} + memfd of {argv, env, cwd, tty, keep, name}, stdin, stdout, stderr; or {find: name}
     init → client     {pid} + pidfd, or {errno, message, path}; later {status}, negative for a signal
     client → init     {signal: n} for the process group, {end: true} for the session; so does an end of file, without keep
-"""
 
-# ruff: noqa: PTH108, PTH120, PTH123, PTH208
-# No pathlib: every init would pay for it in memory.
+A process with a name is one for the whole life of the node: while it lives no second one starts under that name, and who
+finds it is told its pid, or the status with which the last one ended.
+"""
 
 from __future__ import annotations
 
@@ -37,104 +37,16 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 
-# linux/sched.h, linux/mount.h, linux/prctl.h, asm-generic/ioctls.h; the numbers of both system calls are the same on
-# every architecture (5.2).
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 8, 0x4000, 0x40000, 2
-SYS_OPEN_TREE, SYS_MOVE_MOUNT, AT_FDCWD = 428, 429, -100
-OPEN_TREE_CLONE, AT_RECURSIVE, MOVE_MOUNT_F_EMPTY_PATH = 1, 0x8000, 4
-PR_SET_NAME, TIOCSCTTY = 15, 0x540E
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lab.substrate import nodeview
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # -I keeps the script's own folder out
+    import nodeview
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.syscall.restype = ctypes.c_long
+    del sys.path[0]
 
-
-def checked(result: int, doing: str) -> int:
-    """`result` of a libc call; raises OSError with `doing` as its file name where it is -1."""
-    if result == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), doing)
-    return result
-
-
-def mount(source: str, target: str, kind: str | None, flags: int) -> None:
-    encoded = None if kind is None else kind.encode()
-    checked(LIBC.mount(source.encode(), os.fsencode(target), encoded, ctypes.c_ulong(flags), None), f"mount {target}")
-
-
-def clone_tree(path: str, flags: int = 0) -> int:
-    """A mount of `path` that hangs nowhere yet; without AT_RECURSIVE nothing mounted below it comes along."""
-    flags |= OPEN_TREE_CLONE | os.O_CLOEXEC
-    number, at = ctypes.c_long(SYS_OPEN_TREE), ctypes.c_long(AT_FDCWD)
-    return checked(LIBC.syscall(number, at, os.fsencode(path), ctypes.c_ulong(flags)), f"clone the mount {path}")
-
-
-def attach_tree(fd: int, target: str) -> None:
-    """Hangs what `clone_tree` gave at `target`, and closes it."""
-    number, at, flags = ctypes.c_long(SYS_MOVE_MOUNT), ctypes.c_long(AT_FDCWD), ctypes.c_ulong(MOVE_MOUNT_F_EMPTY_PATH)
-    try:
-        checked(LIBC.syscall(number, ctypes.c_long(fd), b"", at, os.fsencode(target), flags), f"move a mount to {target}")
-    finally:
-        os.close(fd)
-
-
-# What the node sees.
-
-
-def mount_points() -> list[str]:
-    """Every mount point of this mount namespace (proc(5): the fifth field, with octal escapes), lower ones first."""
-    with open("/proc/self/mountinfo", "rb") as lines:
-        points = [line.split(b" ", 5)[4] for line in lines]
-    for escape, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        points = [point.replace(escape, plain) for point in points]
-    return [os.fsdecode(point) for point in points]
-
-
-def topmost(points: Iterable[str], root: str) -> list[str]:
-    """Those strictly below `root` that are not below another such; stacked ones as often as they are stacked."""
-    below = sorted(point for point in points if point.startswith(root + "/"))
-    found: list[str] = []
-    for point in below:
-        if not (found and point.startswith(found[-1] + "/")):
-            found.append(point)
-    return found
-
-
-def let_go_of_labs(points: list[str], lab_dir: str) -> None:
-    """Drops every mount below the labs' root, and brings this lab's directory back without its namespace mounts.
-
-    A copy of those mounts in this namespace would keep the network of a lab alive after its `lab down`. One lazy
-    unmount per lab, since each waits for a grace period of RCU.
-    """
-    own = clone_tree(lab_dir)
-    for point in topmost(points, os.path.dirname(lab_dir)):
-        with contextlib.suppress(OSError):  # another mount above it hides it
-            checked(LIBC.umount2(os.fsencode(point), MNT_DETACH), f"unmount {point}")
-    attach_tree(own, lab_dir)
-
-
-def renew_sys(points: list[str]) -> None:
-    """A sysfs that shows this network namespace, with the host's control groups, tracing and bpf in their places."""
-    kept = [(point, clone_tree(point, AT_RECURSIVE)) for point in topmost(points, "/sys")]
-    if "/sys" in points:
-        checked(LIBC.umount2(b"/sys", MNT_DETACH), "unmount /sys")
-    mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    for point, tree in kept:
-        with contextlib.suppress(OSError):  # a place that the host's /sys had and a plain one has not
-            attach_tree(tree, point)
-
-
-def enter_node(netns: int, node: str, lab_dir: str) -> None:
-    """Moves this process, PID 1 already, into the node. The order matters: sysfs shows the namespace of who mounts it."""
-    checked(LIBC.setns(netns, CLONE_NEWNET), "enter the network namespace")
-    checked(LIBC.unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC), "make mount, UTS and IPC namespaces")
-    socket.sethostname(node)
-    LIBC.prctl(PR_SET_NAME, f"lab:{node}".encode()[:15], 0, 0, 0)
-    mount("none", "/", None, MS_REC | MS_PRIVATE)
-    points = mount_points()
-    let_go_of_labs(points, lab_dir)
-    renew_sys(points)
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+CLONE_NEWPID, TIOCSCTTY = 0x20000000, 0x540E  # linux/sched.h, asm-generic/ioctls.h
 
 
 def listen(node_dir: str) -> socket.socket:
@@ -209,22 +121,28 @@ def ended_children(wake: int) -> Iterable[tuple[int, int]]:
 
 
 class Task:
-    """One process that a client asked for, from its fork until it is reaped."""
+    """One process that a client asked for, from its fork until it is reaped. `clients` are told how it ends."""
 
-    def __init__(self, connection: socket.socket, pid: int, keep: bool, outcome: int) -> None:
-        self.connection, self.pid, self.keep, self.outcome = connection, pid, keep, outcome
+    def __init__(self, client: socket.socket, pid: int, keep: bool, name: str | None, outcome: int) -> None:
+        self.clients, self.pid, self.name, self.outcome = [client], pid, name, outcome
+        self.owner = None if keep else client
         # Now, while nobody can have reaped the child: its number may stand for another one later.
         self.pidfd = os.pidfd_open(pid)
 
     def answer(self, failure: bytes) -> None:
-        """Says how the exec went."""
+        """Says how the exec went; what never ran has no name."""
         if failure:
-            send(self.connection, json.loads(failure))
+            self.name = None
+            self.tell(json.loads(failure))
         else:
-            send(self.connection, {"pid": self.pid}, [self.pidfd])
+            self.tell({"pid": self.pid}, [self.pidfd])
         os.close(self.pidfd)
         os.close(self.outcome)
         self.outcome = -1
+
+    def tell(self, message: dict[str, object], fds: Iterable[int] = ()) -> None:
+        for client in self.clients:
+            send(client, message, fds)
 
 
 class Init:
@@ -235,6 +153,7 @@ class Init:
         self.poll = poll_of()
         self.handlers: dict[int, Callable[[], None]] = {}
         self.tasks: dict[int, Task] = {}
+        self.ended: dict[str, int] = {}
         self.wake = children_wake()
         self.watch(self.wake, self.reap)
         self.watch(listener.fileno(), self.accept)
@@ -281,6 +200,8 @@ class Init:
         try:
             if message is not None and len(fds) == 4:
                 self.start(connection, fds)
+            elif message is not None and "find" in message:
+                self.find(connection, str(message["find"]))
             else:
                 connection.close()
         except Exception as error:
@@ -290,10 +211,30 @@ class Init:
             for fd in fds:
                 os.close(fd)
 
+    def find(self, connection: socket.socket, name: str) -> None:
+        """Joins the clients of the process of that name."""
+        if task := self.named(name):
+            task.clients.append(connection)
+            self.watch(connection.fileno(), lambda: self.hear(task, connection))
+            if task.outcome == -1:  # else the exec is still to be told, to everybody
+                pidfd = os.pidfd_open(task.pid)
+                send(connection, {"pid": task.pid}, [pidfd])
+                os.close(pidfd)
+            return
+        if name not in self.ended:
+            raise FileNotFoundError(errno.ENOENT, "no process was started under this name", name)
+        send(connection, {"status": self.ended[name]})
+        connection.close()
+
+    def named(self, name: str) -> Task | None:
+        return next((task for task in self.tasks.values() if task.name == name), None)
+
     def start(self, connection: socket.socket, fds: list[int]) -> None:
         """Forks; the answer follows when the exec has closed the pipe, or has written into it what failed."""
         request = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
-        keep = bool(request["keep"])
+        name = request["name"]
+        if name is not None and self.named(name):
+            raise FileExistsError(errno.EEXIST, "a process of this name runs already", name)
         outcome, report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             pid = os.fork()
@@ -304,9 +245,9 @@ class Init:
             raise
         finally:
             os.close(report)
-        task = self.tasks[pid] = Task(connection, pid, keep, outcome)
+        task = self.tasks[pid] = Task(connection, pid, bool(request["keep"]), name, outcome)
         self.watch(outcome, lambda: self.started(task))
-        self.watch(connection.fileno(), lambda: self.hear(task))
+        self.watch(connection.fileno(), lambda: self.hear(task, connection))
 
     def started(self, task: Task) -> None:
         """The pipe of an exec is closed by it, or holds what failed."""
@@ -319,28 +260,38 @@ class Init:
         self.forget(task.outcome)
         task.answer(failure)
 
-    def hear(self, task: Task) -> None:
-        """A later message of the client, or its end."""
+    def hear(self, task: Task, client: socket.socket) -> None:
+        """A later message of a client, or its end; unless a process is kept, its session ends with whoever started it."""
         try:
-            message, _ = receive(task.connection, 0)
+            message, _ = receive(client, 0)
         except BlockingIOError:
             return
         except OSError:
             message = None
         if message is None:
-            self.forget(task.connection.fileno())
-        if message == {"end": True} or (message is None and not task.keep):
+            self.dismiss(task, client)
+        elif message == {"end": True}:
             end_session(task.pid)
-        elif message is not None:
+        else:
             signal_group(task.pid, int(str(message["signal"])))
+
+    def dismiss(self, task: Task, client: socket.socket) -> None:
+        self.forget(client.fileno())
+        task.clients.remove(client)
+        client.close()
+        if task.owner is client:
+            end_session(task.pid)
 
     def reap(self) -> None:
         for pid, status in ended_children(self.wake):
             if task := self.tasks.pop(pid, None):
                 self.started(task)  # a process may end before its start was told
-                send(task.connection, {"status": status})
-                self.forget(task.connection.fileno())
-                task.connection.close()
+                if task.name is not None:
+                    self.ended[task.name] = status
+                task.tell({"status": status})
+                for client in task.clients:
+                    self.forget(client.fileno())
+                    client.close()
                 self.watch(self.listener.fileno(), self.accept)
 
 
@@ -398,7 +349,7 @@ def become(request: dict[str, object], stdio: list[int]) -> None:
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
     if request["tty"]:
-        checked(LIBC.ioctl(0, ctypes.c_ulong(TIOCSCTTY), 0), "take the terminal")
+        nodeview.checked(nodeview.LIBC.ioctl(0, ctypes.c_ulong(TIOCSCTTY), 0), "take the terminal")
     try:
         os.chdir(cwd)
     except OSError as error:
@@ -424,10 +375,12 @@ def init(request: dict[str, object], fds: list[int]) -> None:
     replace(0, os.devnull)
     netns, gate, *owner = fds
     channel = socket.socket(fileno=gate)
+    node_dir, own = str(request["node_dir"]), request["own"]
+    assert isinstance(own, list)
     try:
-        enter_node(netns, str(request["node"]), str(request["lab_dir"]))
-        replace(2, f"{request['node_dir']}/init.log")
-        listener = listen(str(request["node_dir"]))
+        replace(2, f"{node_dir}/init.log")
+        listener = listen(node_dir)  # now, for the node does not see the labs' directories
+        nodeview.enter_node(netns, str(request["node"]), str(request["labs"]), [(source, place) for source, place in own])
     except Exception as error:
         send(channel, told(error))
         return
@@ -451,7 +404,7 @@ def gate_opens(channel: socket.socket, owner: list[int]) -> bool:
 def fork_init(own_pid_namespace: int, request: dict[str, object], fds: list[int]) -> None:
     """unshare(2) of a PID namespace moves the next child only, and setns(2) takes that back for the next request."""
     try:
-        checked(LIBC.unshare(CLONE_NEWPID), "make a PID namespace")
+        nodeview.checked(nodeview.LIBC.unshare(CLONE_NEWPID), "make a PID namespace")
         if os.fork() == 0:
             try:
                 init(request, fds)
@@ -463,7 +416,7 @@ def fork_init(own_pid_namespace: int, request: dict[str, object], fds: list[int]
         with socket.socket(fileno=os.dup(fds[1])) as channel:
             send(channel, told(error))
     finally:
-        checked(LIBC.setns(own_pid_namespace, CLONE_NEWPID), "return to the own PID namespace")
+        nodeview.checked(nodeview.LIBC.setns(own_pid_namespace, CLONE_NEWPID), "return to the own PID namespace")
 
 
 def spawner() -> None:

@@ -315,17 +315,19 @@ def popen(
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     keep: bool = False,
+    name: str | None = None,
 ) -> Process:
     """Starts a command. Each stream is a descriptor, PIPE, DEVNULL or, for stderr, STDOUT, as in `subprocess`.
 
-    `env` is the whole environment and `cwd` a directory as the node sees it; both are this process's where None. Raises
-    as `Init.spawn` does: OSError where there is no such command or directory, StepError where the node's init is gone.
+    `env` is the whole environment and `cwd` a directory as the node sees it; both are this process's where None. Under its
+    `name` the node's init finds it for others. Raises as `Init.spawn` does: OSError where there is no such command or
+    directory, StepError where the node's init is gone.
     """
     with _Stdio() as stdio:
         their_in, our_in = stdio.input(stdin)
         their_out, our_out = stdio.output(stdout)
         their_err, our_err = stdio.output(stderr, their_out)
-        running = init.spawn(argv, stdin=their_in, stdout=their_out, stderr=their_err, env=env, cwd=cwd, keep=keep)
+        running = init.spawn(argv, stdin=their_in, stdout=their_out, stderr=their_err, env=env, cwd=cwd, keep=keep, name=name)
         return Process(init.node, tuple(os.fspath(word) for word in argv), running, our_in, our_out, our_err, keep)
 
 

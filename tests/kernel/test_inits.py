@@ -35,6 +35,7 @@ from lab.substrate.processes import (
     PIPE,
     Init,
     InitRecord,
+    Running,
     end,
     end_all,
     end_strays,
@@ -271,3 +272,54 @@ def test_who_looks_for_strays_is_none(scratch: Scratch) -> None:
     code += "print(end_strays([n], time.monotonic() + 5), 'and here I am')"
     argv = ["nsenter", f"--net={scratch.netns('a')}", sys.executable, "-c", code]
     assert subprocess.check_output(argv, cwd=REPOSITORY, text=True) == "() and here I am\n"
+
+
+def test_a_process_with_a_name_is_found_by_whoever_comes_later_alive_and_ended(scratch: Scratch) -> None:
+    init = scratch.init("a")
+    assert init.find("daemon") is None
+    with popen(init, ["sleep", "1000"], keep=True, name="daemon") as process:
+        pid = process.pid
+    found = init.find("daemon")
+    assert isinstance(found, Running)
+    with found:
+        assert found.ns_pid == pid
+        assert found.poll() is None
+    again = init.find("daemon")
+    assert isinstance(again, Running), "closing what was found ends nothing"
+    with again:
+        again.signal(signal.SIGTERM)
+        assert again.wait(SECONDS) == -signal.SIGTERM
+    assert init.find("daemon") == -signal.SIGTERM
+
+
+def test_a_name_is_taken_while_its_process_lives_and_free_afterwards(scratch: Scratch) -> None:
+    init = scratch.init("a")
+    with popen(init, ["cat"], stdin=PIPE, name="daemon") as process:
+        with pytest.raises(FileExistsError, match="a process of this name runs already"):
+            popen(init, ["true"], name="daemon")
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(SECONDS) == 0
+    assert init.find("daemon") == 0
+    with popen(init, ["false"], name="daemon") as process:
+        assert process.wait(SECONDS) == 1
+    assert init.find("daemon") == 1
+
+
+def test_what_could_not_be_started_has_no_name(scratch: Scratch) -> None:
+    init = scratch.init("a")
+    with pytest.raises(FileNotFoundError):
+        popen(init, ["/no/such/daemon"], name="daemon")
+    assert init.find("daemon") is None
+
+
+def test_finding_a_process_a_thousand_times_costs_its_init_nothing(scratch: Scratch) -> None:
+    init = scratch.init("a")
+    with popen(init, ["sleep", "1000"], name="daemon"):
+        descriptors = Path(f"/proc/{scratch.records[0].pid}/fd")
+        before = len(list(descriptors.iterdir()))
+        for _ in range(1000):
+            found = init.find("daemon")
+            assert isinstance(found, Running)
+            found.close()
+        until("the init has closed what its clients closed", lambda: len(list(descriptors.iterdir())) == before)

@@ -61,14 +61,16 @@ def test_what_a_node_mounts_stays_on_the_node(init: Init, tmp_path: Path) -> Non
     assert not tmp_path.is_mount()
 
 
-def test_a_node_sees_its_own_directory_and_no_namespace_mount_of_any_lab(scratch: Scratch) -> None:
+def test_a_node_sees_no_mount_of_any_lab_and_a_run_directory_of_its_own(scratch: Scratch) -> None:
     scratch.netns("b")
     scratch.netns("c", lab="other")
-    (scratch.directory("a") / "zone").write_text("from the lab")
     init = scratch.init("a")
-    assert run(init, ["cat", str(scratch.directory("a") / "zone")]).stdout == "from the lab"
     points = {line.split()[4] for line in run(init, ["cat", "/proc/self/mountinfo"]).stdout.splitlines()}
-    assert {point for point in points if point.startswith(str(scratch.root))} == {str(scratch.lab())}
+    assert not {point for point in points if point.startswith(str(scratch.root))}
+    assert run(init, ["ls", "/run", "/dev/shm"]).stdout.split() == ["/dev/shm:", "/run:"]
+    run(init, ["touch", "/run/here"])
+    assert (scratch.directory("a") / "run" / "here").exists()
+    assert not Path("/run/here").exists()
 
 
 def test_the_end_of_another_lab_frees_its_namespaces_while_a_node_lives(scratch: Scratch) -> None:

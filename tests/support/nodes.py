@@ -7,8 +7,9 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lab.substrate.endings import readable
@@ -78,9 +79,11 @@ class Scratch:
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
-    def init(self, node: str = "a", lab: str = "one", detached: bool = False) -> Init:
+    def init(
+        self, node: str = "a", lab: str = "one", detached: bool = False, own: Mapping[str, Path] = MappingProxyType({})
+    ) -> Init:
         netns, directory = self.netns(node, lab), self.directory(node, lab)
-        return self.spawner.init(node, netns, self.lab(lab), directory, self.records.append, detached)
+        return self.spawner.init(node, netns, self.lab(lab), directory, self.records.append, detached, own)
 
     def close(self) -> None:
         assert end_all(self.records, soon()) == ()
