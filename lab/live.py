@@ -22,12 +22,16 @@ from lab.substrate import signals
 
 if TYPE_CHECKING:
     from lab.model import Topology
-    from lab.plan import Step
+    from lab.plan import Plan, Step
     from lab.recipe import Recipe
+    from lab.roles.spec import ServiceSpec
+    from lab.services.living import Service
     from lab.substrate.inits import Init, Spawner
 
 _READY_WITHIN = 15.0  # seconds until carriers are there and detection of duplicates is done
 _FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works on the lab
+
+_SERVICES = "services.json"
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 
@@ -35,9 +39,9 @@ _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux
 class Lab:
     """A lab that is up. A context manager: it goes down at the end of the block, whatever happened in it."""
 
-    def __init__(self, home: Home, record: Record, owned: bool) -> None:
-        """`owned`: by this process, which made it."""
-        self._home, self.record, self._owned = home, record, owned
+    def __init__(self, home: Home, record: Record, owned: bool, specs: tuple[ServiceSpec, ...] = ()) -> None:
+        """`owned`: by this process, which made it; `specs` are the services that it has."""
+        self._home, self.record, self._owned, self._specs = home, record, owned, specs
         self.name, self.directory = record.name, home.path
         make = self._node
         self.nodes: Mapping[str, Node] = MappingProxyType({name: make(name) for name in record.nodes})
@@ -56,8 +60,9 @@ class Lab:
     ) -> Lab:
         """Builds the lab that a file, a shipped topology or a recipe describes.
 
-        `wait`: until carriers are there and its IPv6 addresses are usable. `detach`: it outlives this process. `on_step` is
-        told each step before it is done. Raises TopologyError, HostError, StepError; then nothing is left.
+        `wait`: until carriers are there, its IPv6 addresses are usable and its services are ready. `detach`: it outlives this
+        process. `on_step` is told each step before it is done. Raises TopologyError, HostError, StepError; then nothing is
+        left.
         """
         recipe = _recipe(source, params)
         require_root()
@@ -67,10 +72,11 @@ class Lab:
         try:
             with signals.held_back(), state.locked_root():
                 undo.sweep(record.name)
-                lab = cls(state.claim(record, recipe.rendered), record, owned=True)
+                lab = cls(state.claim(record, recipe.rendered), record, owned=True, specs=recipe.services)
             lab._build(plan, on_step)
             if wait:
-                lab.wait_ready(recipe.topology)
+                lab._wait_for_links(recipe.topology)
+            lab._start_services(plan, wait, on_step)
             with signals.held_back():
                 lab._home.note("up")
                 if detach:
@@ -88,7 +94,7 @@ class Lab:
         home = find(name)
         if not home.is_up():
             raise TopologyError(f"lab {name!r} is not up", "its making or its teardown was cut off: `lab prune` removes it")
-        return cls(home, home.record(), owned=False)
+        return cls(home, home.record(), owned=False, specs=_deployed_services(home))
 
     def __enter__(self) -> Self:
         return self
@@ -129,25 +135,58 @@ class Lab:
             if self._spawner is not None:
                 self._spawner.close()  # after the inits, whose parent it is: it reaps them
 
-    def wait_ready(self, topology: Topology) -> None:
-        """Until every raised veth has its carrier and every address of the file is usable. Raises StepError."""
+    @property
+    def services(self) -> Iterator[Service]:
+        """Those of every node, in the file's order."""
+        return (service for node in self for service in node.services.values())
+
+    def wait_ready(self) -> None:
+        """Until every raised veth has its carrier, every address of the file is usable and every service is ready. Raises
+        StepError."""
+        self._wait_for_links(self.topology)
+        for service in self.services:
+            service.wait_ready()
+
+    def _wait_for_links(self, topology: Topology) -> None:
         from lab.observe import ready
 
         ready.wait(topology, self._home.ns, _READY_WITHIN)
 
-    def _build(self, plan: tuple[Step, ...], on_step: Callable[[Step], None] | None) -> None:
+    def _start_services(self, plan: Plan, wait: bool, on_step: Callable[[Step], None] | None) -> None:
+        if not self._specs:
+            return
+        from lab.services import layout, start
+
+        layout.write(self._home.path / _SERVICES, self._specs)
+        steps = {(step.node, step.service.name): step for step in plan.services}
+        told = (lambda service: on_step(steps[service.spec.node, service.name])) if on_step else (lambda _: None)
+        start.start_all(self.services, wait, told)
+
+    def _build(self, plan: Plan, on_step: Callable[[Step], None] | None) -> None:
         from lab.substrate.build import Builder
 
         home = self._home
         try:
             links = state.announce_links(home, self.name, self.record.nodes)
-            Builder(home.ns, on_step).run(plan, meanwhile=lambda: state.link_namespaces(home, links))
+            Builder(home.ns, on_step).run(plan.network, meanwhile=lambda: state.link_namespaces(home, links))
         except FileExistsError as error:
             what = f"{error.filename2 or error.filename} exists already and is not of this lab"
             raise HostError(what, "remove it, or choose another name with --name") from error
 
     def _node(self, name: str) -> Node:
-        return Node(name, self.name, self._home.ns(name), lambda: self._init(name))
+        return Node(name, self.name, self._home.ns(name), lambda: self._init(name), lambda: self._services(name))
+
+    def _specs_of(self, node: str) -> list[ServiceSpec]:
+        return [spec for spec in self._specs if spec.node == node]
+
+    def _services(self, node: str) -> Mapping[str, Service]:
+        specs = self._specs_of(node)
+        if not specs:
+            return MappingProxyType({})
+        from lab.services.living import Service
+
+        where = self._home.ns(node), self._home.node(node), lambda: self._init(node)
+        return MappingProxyType({spec.name: Service(spec, *where) for spec in specs})
 
     def _init(self, node: str) -> Init:
         from lab.substrate.inits import Spawner
@@ -163,7 +202,16 @@ class Lab:
             folder,
             lambda made: home.note("init", record=made.to_dict()),
             detached=not (self._owned and self.record.ephemeral),
+            own=self._own_directories(node),
         )
+
+    def _own_directories(self, node: str) -> Mapping[str, Path]:
+        specs = self._specs_of(node)
+        if not specs:
+            return {}
+        from lab.services import layout
+
+        return layout.furnish(self._home.node(node), specs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +306,42 @@ def _recipe(source: str | Path | Recipe, params: Mapping[str, object] | None) ->
     return recipe.read(source, params) if isinstance(source, (str, Path)) else source
 
 
-def _plan(recipe: Recipe) -> tuple[Step, ...]:
+def _plan(recipe: Recipe) -> Plan:
     from lab.plan import make_plan
 
-    lacks = missing_features(recipe)
+    lacks = missing_features(recipe) + missing_programs(recipe)
     if lacks:
         raise HostError(lacks)
-    return make_plan(recipe.topology, without_netem=_without_netem(recipe.topology)).steps
+    return make_plan(recipe.topology, recipe.services, _without_netem(recipe.topology))
+
+
+def missing_programs(recipe: Recipe) -> list[Problem]:
+    """What the services run and this host lacks, each at the place that asks for it. Needs no privilege."""
+    if not recipe.services:
+        return []
+    from lab.recipe import in_file_order
+    from lab.services.environment import has_program
+
+    return in_file_order(
+        Problem(f"service {spec}: this host has no program {spec.argv[0]!r}", _bring(spec), recipe.document.place(spec.path))
+        for spec in recipe.services
+        if not has_program(spec)
+    )
+
+
+def _bring(spec: ServiceSpec) -> str:
+    if spec.package is None:
+        return "install it, or name the program by its whole path"
+    return f"lab doctor --install, or apt-get install {spec.package}"
+
+
+def _deployed_services(home: Home) -> tuple[ServiceSpec, ...]:
+    path = home.path / _SERVICES
+    if not path.exists():
+        return ()
+    from lab.services import layout
+
+    return layout.read(path)
 
 
 def missing_features(recipe: Recipe) -> list[Problem]:

@@ -10,6 +10,7 @@ import os
 import socket as _socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pyroute2 import IPRoute
 
     from lab.observe.conditions import Condition, Seen
+    from lab.services.living import Service
     from lab.substrate.inits import Init
     from lab.substrate.processes import Argv, Process, Result
 
@@ -74,11 +76,13 @@ class Sysctls(MutableMapping[str, str]):
 class Node:
     """A network namespace of a living lab, by its name in the topology."""
 
-    def __init__(self, name: str, lab: str, ns: Path, init: Callable[[], Init]) -> None:
+    def __init__(
+        self, name: str, lab: str, ns: Path, init: Callable[[], Init], services: Callable[[], Mapping[str, Service]] = dict
+    ) -> None:
         self.name, self.ns = name, ns
         self.netns = f"{lab}.{name}"
         """Its name for `ip netns`."""
-        self._init = init
+        self._init, self._services = init, services
         self._spawned: list[Process] = []
         self.sysctl = Sysctls(ns)
 
@@ -109,6 +113,11 @@ class Node:
         process = processes.popen(self._init(), argv, **options)
         self._spawned = [*(each for each in self._spawned if each.poll() is None), process]
         return process
+
+    @cached_property
+    def services(self) -> Mapping[str, Service]:
+        """The daemons of this node by their names: `lab["r1"].services["radvd"].restart()`."""
+        return self._services()
 
     def init(self) -> Init:
         """The node's own PID 1, made where it had none."""

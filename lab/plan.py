@@ -4,17 +4,19 @@ A step says what, on which node, in words; how is the substrate's. The order: ev
 there before its first link; the switches' bridges, still down; the veth pairs, each end born in its final namespace; then,
 node by node, further devices, masters, VLANs of ports, the devices' own sysctls and offloads, and interface by interface in
 the file's order up and its addresses (that order decides which connected route comes first), then routes, rules,
-impairments; at last, with every carrier there, all neighbours.
+impairments; with every carrier there, all neighbours; at last, with every address usable, the services.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from lab.model.checks import family_of
 from lab.model.file import Address, Neighbour, Netem, PortVlan, Route, Rule
 from lab.model.topology import DEFAULT_PVID, SWITCH_BRIDGE, Interface, Node, Topology
+from lab.roles.spec import Ready, ServiceSpec
 from lab.sysctls import PER_DEVICE, sysctl_parts
 
 
@@ -169,14 +171,32 @@ class Impair(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class StartService(Step):
+    service: ServiceSpec
+
+    def describe(self) -> str:
+        until = ready_in_words(self.service.ready)
+        return f"start {self.service.name} on {self.node}{until and ', and wait until '}{until}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     topology: Topology
     steps: tuple[Step, ...]
 
+    @property
+    def network(self) -> list[Step]:
+        """Everything before the services."""
+        return [step for step in self.steps if not isinstance(step, StartService)]
 
-def make_plan(topology: Topology, without_netem: bool = False) -> Plan:
-    """The steps of `topology`, in the order in which they are done. `without_netem`: for a kernel that lacks it, a link's rate
-    is kept by tbf."""
+    @property
+    def services(self) -> list[StartService]:
+        return [step for step in self.steps if isinstance(step, StartService)]
+
+
+def make_plan(topology: Topology, services: Iterable[ServiceSpec] = (), without_netem: bool = False) -> Plan:
+    """The steps of `topology`, in the order in which they are done; `services` come last, those of different nodes side by
+    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf."""
     nodes = topology.nodes.values()
     steps: list[Step] = []
     for node in nodes:
@@ -190,6 +210,7 @@ def make_plan(topology: Topology, without_netem: bool = False) -> Plan:
         steps += _configuration(node, born, without_netem)
     for node in nodes:
         steps += _neighbours(node)
+    steps += [StartService(each.node, each) for each in services]
     return Plan(topology, tuple(steps))
 
 
@@ -276,10 +297,18 @@ def _tuning(node: Node) -> Iterator[Step]:
         if _names_device(parts := sysctl_parts(key), node):
             yield SetSysctl(node.name, parts, value)
     for interface in node.interfaces:
-        for key, value in interface.sysctls.items():
+        for key, value in {**_without_detection(node, interface), **interface.sysctls}.items():
             yield SetSysctl(node.name, device_sysctl_parts(key, interface.name), value)
         if interface.offloads:
             yield SetOffloads(node.name, interface)
+
+
+def _without_detection(node: Node, interface: Interface) -> dict[str, str]:
+    """A router whose addresses skip detection of duplicates skips it for its link-local one too, without which it cannot
+    forward."""
+    own = [address for address in interface.addresses if address.address.version == 6]
+    skips = node.kind == "router" and own and all(address.nodad for address in own)
+    return {"ipv6.accept_dad": "0"} if skips else {}
 
 
 def device_sysctl_parts(key: str, device: str) -> tuple[str, ...]:
@@ -331,3 +360,13 @@ def netem_in_words(netem: Netem) -> str:
     said += [f"{key} {value:g} %" for key in ("loss", "duplicate", "reorder") if (value := getattr(netem, key))]
     said += [f"rate {netem.rate / 1e6:g} Mbit/s"] if netem.rate else []
     return ", ".join(said)
+
+
+def ready_in_words(ready: Ready) -> str:
+    """What must hold before a service counts as ready; nothing where it only has to run."""
+    said = [f"{' and '.join(ready.listen)} is served"] if ready.listen else []
+    said += [f"{ready.file} exists"] if ready.file else []
+    said += [f"it says {ready.line!r}"] if ready.line else []
+    said += [f"{ready.counter} moves"] if ready.counter else []
+    said += [f"`{shlex.join(ready.answer)}` ends with 0"] if ready.answer else []
+    return " and ".join(said)

@@ -95,6 +95,15 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A test that ends well fails if a service of its lab died under it."""
+    yield
+    opened = item.stash.get(_OPEN, None)
+    if opened is not None and (dead := _dead_services(opened.lab)):
+        pytest.fail(dead, pytrace=False)
+
+
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The lab that this test's `@pytest.mark.lab(topology, **params)` describes, up for this test alone."""
@@ -235,6 +244,8 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
     record = up.record
     facts = {"name": up.name, "topology": record.source, "parameters": _pairs(record.params)}
     sections = opened.watch.collect({node.name: node.ns for node in up}, facts, lambda: up.rendered)
+    if services := _services(up):
+        sections["services"] = services
     if config.getoption("lab_keep_on_failure"):
         node = next(iter(up.nodes))
         sections["kept"] = "\n".join(
@@ -245,6 +256,16 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
             )
         )
     return sections
+
+
+def _dead_services(up: Lab) -> str:
+    """Those that ended by themselves, each with its last lines; a test that wants one to end tells it by `stop` or `kill`."""
+    dead = [service for service in up.services if service.state().died]
+    return "\n".join(f"service {each.spec}: {each.state()}; its last lines:\n{each.last_lines()}" for each in dead)
+
+
+def _services(up: Lab) -> str:
+    return "\n".join(f"{each.spec}: {each.state()}\n{each.last_lines()}" for each in up.services)
 
 
 def _pairs(params: Mapping[str, object]) -> str:

@@ -12,6 +12,7 @@ from lab.topology.source import Source, read_source
 
 if TYPE_CHECKING:
     from lab.model import Topology
+    from lab.roles.spec import ServiceSpec
     from lab.topology.text import Document
 
 _LONGEST = 400  # characters of a message
@@ -23,6 +24,7 @@ class Recipe:
 
     topology: Topology
     document: Document
+    services: tuple[ServiceSpec, ...] = ()
 
     @property
     def rendered(self) -> str:

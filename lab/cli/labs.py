@@ -14,6 +14,7 @@ from lab.cli.show import envelope, say, table
 
 if TYPE_CHECKING:
     from lab.live import Lab
+    from lab.node import Node
 
 CANNOT_RUN = 125
 
@@ -72,7 +73,7 @@ def _age(seconds: float) -> str:
 @common
 @settings
 def inspect(settings: Settings, lab: str) -> None:
-    """Show a living lab: what each node's interfaces, addresses and routes are right now.
+    """Show a living lab: what each node's interfaces, addresses, routes and services are right now.
 
     \b
     Example:
@@ -86,7 +87,10 @@ def inspect(settings: Settings, lab: str) -> None:
     found = live.Lab.attach(lab)
     states = {node.name: dump.read(node.ns) for node in found}
     if settings.json:
-        nodes = {name: {"kind": found.record.nodes[name], "state": state} for name, state in states.items()}
+        nodes = {
+            name: {"kind": found.record.nodes[name], "state": state, "services": _services(found[name])}
+            for name, state in states.items()
+        }
         envelope("lab", {"record": found.record, "directory": str(found.directory), "nodes": nodes})
         return
     rows = [
@@ -95,6 +99,18 @@ def inspect(settings: Settings, lab: str) -> None:
         for link in state.links
     ]
     table(("NODE", "INTERFACE", "KIND", "STATE", "MTU", "MAC", "MASTER", "ADDRESSES"), rows)
+    services = [(each.spec.node, each.name, each.state(), " ".join(each.spec.argv)) for each in found.services]
+    if services:
+        print()
+        table(("NODE", "SERVICE", "STATE", "COMMAND"), services)
+
+
+def _services(node: Node) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, service in node.services.items():
+        state = service.state()
+        found[name] = {"running": state.running, "pid": state.pid, "status": state.status, "state": str(state)}
+    return found
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -40,7 +40,7 @@ def _quiet(context: click.Context, _: click.Parameter, value: bool | None) -> No
         context.ensure_object(Settings).verbosity = -1
 
 
-def common(command: F) -> F:
+def common(command: F, format_flags: tuple[str, ...] = ("-f", "--format")) -> F:
     """Adds the global options; each has an environment variable, LAB_FORMAT, LAB_VERBOSE, LAB_QUIET."""
     for option in (
         click.option("-q", "--quiet", is_flag=True, callback=_quiet, expose_value=False, envvar="LAB_QUIET", help="Say less."),
@@ -48,8 +48,7 @@ def common(command: F) -> F:
             "-v", "--verbose", is_flag=True, callback=_verbose, expose_value=False, envvar="LAB_VERBOSE", help="Say each step."
         ),
         click.option(
-            "-f",
-            "--format",
+            *format_flags,
             type=click.Choice(["table", "json"]),
             callback=_format,
             expose_value=False,
@@ -60,6 +59,11 @@ def common(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def common_but_f(command: F) -> F:
+    """The same where `-f` means something else: to follow."""
+    return common(command, ("--format",))
 
 
 def _assignments(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, object]:

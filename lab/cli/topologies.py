@@ -95,7 +95,8 @@ def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
     from lab import recipe
     from lab.plan import make_plan
 
-    steps = make_plan(recipe.read(topology, params).topology).steps
+    found = recipe.read(topology, params)
+    steps = make_plan(found.topology, found.services).steps
     if settings.json:
         envelope("plan", [{"number": at, "node": step.node, "step": step.describe()} for at, step in enumerate(steps, 1)])
         return

@@ -342,7 +342,8 @@ _End = Annotated[Endpoint, _Loose(_endpoint, lambda _: {"type": "string"})]
 class LinkBody(Written):
     mtu: Mtu | None = None
     nodad: bool | None = None
-    """Whether the IPv6 addresses of this link skip duplicate address detection where they do not say themselves."""
+    """Whether the IPv6 addresses of this link skip duplicate address detection where they do not say themselves; at a
+    router's end the link-local one too."""
     netem: Netem | None = None
     """Impairs both directions; for one direction give it at an endpoint."""
     offloads: dict[str, bool] = Field(default_factory=dict)

@@ -1,14 +1,20 @@
-"""When a lab is ready for its first packet: carriers have come, and no address of the file is tentative any more."""
+"""When a lab is ready for its first packet: carriers have come, no address of the file is tentative any more, and routers
+have link-local addresses to ask for neighbours with."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import StepError
 from lab.model import Interface, Node, Topology
-from lab.observe.conditions import Carriers, Condition, ConditionTimeout, Usable, wait_all
+from lab.observe.conditions import Carriers, Condition, ConditionTimeout, Seen, Usable, wait_all
 from lab.substrate import namespaces
+from lab.substrate.netlink import events
+
+_LINK_SCOPE, _TENTATIVE = "20", 0x40  # include/net/ipv6.h: IPV6_ADDR_LINKLOCAL; include/uapi/linux/if_addr.h
 
 
 def wait(topology: Topology, ns_of: Callable[[str], Path], timeout: float) -> None:
@@ -44,6 +50,41 @@ def _carriers(topology: Topology) -> dict[str, list[Condition]]:
 def _usable(node: Node) -> Iterator[Condition]:
     for interface in node.interfaces:
         yield from _addresses(interface)
+    if node.kind == "router" and _routes_ipv6(node):
+        yield from (LinkLocal(each.name) for each in node.interfaces if each.up and each.kind == "veth" and not each.master)
+
+
+def _routes_ipv6(node: Node) -> bool:
+    addressed = any(address.address.version == 6 for each in node.interfaces for address in each.addresses)
+    return addressed or any(route.to is not None and route.to.version == 6 for route in node.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLocal:
+    """The device has a link-local address that is not tentative: until then the kernel cannot ask for the neighbours of
+    packets that it forwards, and drops them (net/ipv6/ndisc.c, ndisc_send_ns)."""
+
+    device: str
+    groups: int = events.ADDRESS
+
+    def __str__(self) -> str:
+        return f"the link-local address of {self.device} is usable"
+
+    def look(self) -> Seen:
+        lines = [line.split() for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines()]
+        flags = [int(fields[4], 16) for fields in lines if fields[5] == self.device and fields[3] == _LINK_SCOPE]
+        if not flags:
+            return Seen(_does_without(self.device), f"{self.device} has no link-local address")
+        return Seen(any(not each & _TENTATIVE for each in flags), f"the link-local address of {self.device} is tentative")
+
+
+def _does_without(device: str) -> bool:
+    """IPv6 is switched off there, or the kernel was told to make no such address (IN6_ADDR_GEN_MODE_NONE)."""
+    settings = Path("/proc/sys/net/ipv6/conf", device)
+    with contextlib.suppress(FileNotFoundError):
+        off, mode = ((settings / name).read_text().strip() for name in ("disable_ipv6", "addr_gen_mode"))
+        return off == "1" or mode == "1"
+    return True
 
 
 def _addresses(interface: Interface) -> Iterator[Condition]:

@@ -71,7 +71,7 @@ class CommandError(Exception):
 
     def __init__(self, node: str, result: Result, how: str = "") -> None:
         self.node, self.result = node, result
-        how = how or _in_words(result.status)
+        how = how or in_words(result.status)
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()[-_LAST_LINES:]
         said = "".join(f"\n    {line}" for line in lines) or "\n    (it wrote nothing)"
         super().__init__(f"node {node}: {shlex.join(result.argv)}: {how}{said}")
@@ -81,7 +81,7 @@ class CommandTimeout(CommandError, TimeoutError):  # noqa: N818 - as TimeoutErro
     """A command did not end in time; it and its whole session were killed. `result` has what it had written."""
 
 
-def _in_words(status: int) -> str:
+def in_words(status: int) -> str:
     if status < 0:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(-status).name}"

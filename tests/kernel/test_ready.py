@@ -134,3 +134,43 @@ NEIGHBOURS = [("-4", ["proxy"]), ("-6", ["proxy"]), ("-4", [])]
 def test_a_lab_without_links_or_addresses_is_ready_at_once(topology: Write) -> None:
     with Lab.up(topology("name: {name}\nnodes: {{a: {{}}}}\n")) as lab:
         assert lab["a"].run(["ping", "-c1", "-W1", "127.0.0.1"]).status == 0
+
+
+ROUTED = """\
+name: {name}
+nodes:
+  r: {{kind: router}}
+  a: {{routes: [{{to: default, via: "2001:db8:1::fe"}}]}}
+  b: {{routes: [{{to: default, via: "2001:db8:2::fe"}}]}}
+links:
+  - {{endpoints: [a, r], nodad: true, addresses: {{a: "2001:db8:1::1/64", r: "2001:db8:1::fe/64"}}}}
+  - {{endpoints: [b, r], nodad: true, addresses: {{b: "2001:db8:2::1/64", r: "2001:db8:2::fe/64"}}}}
+"""
+
+
+@pytest.mark.parametrize(("text", "quick"), [(ROUTED, True), (ROUTED.replace(", nodad: true", ""), False)])
+def test_the_first_ipv6_packet_through_a_router_arrives(topology: Write, text: str, quick: bool) -> None:
+    """Where detection is skipped that costs nothing; where it is not, its second."""
+    start = time.monotonic()
+    with Lab.up(topology(text)) as lab:
+        assert (time.monotonic() - start < 0.9) is quick
+        lab["a"].run(["ping", "-c1", "-W1", "2001:db8:2::1"])
+
+
+def test_a_router_without_its_link_local_address_loses_the_first_packet(topology: Write) -> None:
+    """Why it is waited for: the kernel has no source to ask for the neighbour with. A host that was told to forward is not
+    known to be a router."""
+    told = "r: {{sysctls: {{net.ipv6.conf.all.forwarding: 1, net.ipv6.conf.default.dad_transmits: 9}}}}"
+    with Lab.up(topology(ROUTED.replace("r: {{kind: router}}", told))) as lab:
+        assert lab["a"].run(["ping", "-c1", "-W1", "2001:db8:2::1"], check=False).status == 1
+
+
+@pytest.mark.parametrize("setting", ["ipv6.disable_ipv6: 1", "ipv6.addr_gen_mode: 1"])
+def test_a_routers_interface_that_has_no_link_local_address_is_not_waited_for(topology: Write, setting: str) -> None:
+    unnumbered = """\
+name: {name}
+nodes: {{r: {{kind: router, routes: [{{to: "2001:db8:9::/64", type: unreachable}}]}}, a: {{}}}}
+links: [{{endpoints: [a, {{node: r, sysctls: {{SETTING}}}}]}}]
+"""
+    with Lab.up(topology(unnumbered.replace("SETTING", setting))) as lab:
+        assert "fe80" not in lab["r"].run(["ip", "-6", "address", "show", "dev", "eth0"]).stdout

@@ -101,7 +101,7 @@ def check(data: Any) -> None:
             assert all(isinstance(part, (str, int)) for part in fault.path)
         return
     for without_netem in (False, True):
-        for step in make_plan(topology, without_netem).steps:
+        for step in make_plan(topology, without_netem=without_netem).steps:
             assert step.describe()
             if type(step).__name__ not in ("MakeNamespace", "SetSysctl", "SetOffloads"):
                 assert message_of(step, lambda _: 7)

@@ -49,7 +49,7 @@ SWITCH: Data = {"kind": "switch"}
 
 
 def steps(nodes: Data, links: list[Data] | None = None, without_netem: bool = False) -> tuple[Step, ...]:
-    return make_plan(parse({"name": "x", "nodes": nodes, "links": links or []}), without_netem).steps
+    return make_plan(parse({"name": "x", "nodes": nodes, "links": links or []}), without_netem=without_netem).steps
 
 
 def raw_of(kind: type[Step], nodes: Data, links: list[Data] | None = None, without_netem: bool = False, at: int = 0) -> bytes:

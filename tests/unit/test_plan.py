@@ -14,7 +14,7 @@ Data = dict[str, Any]
 
 
 def planned(nodes: Data, links: list[Data] | None = None, without_netem: bool = False) -> Plan:
-    return make_plan(parse({"name": "x", "nodes": nodes, "links": links or []}), without_netem)
+    return make_plan(parse({"name": "x", "nodes": nodes, "links": links or []}), without_netem=without_netem)
 
 
 def words(plan: Plan) -> list[str]:
