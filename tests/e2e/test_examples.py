@@ -62,3 +62,30 @@ def test_what_went_over_a_link_of_the_ring_that_is_down_goes_nowhere_and_the_res
         lab["r1"].run(["ip", "link", "set", "east", "down"])
         assert not reaches(lab["h1"], "10.0.2.1")
         assert reaches(lab["h1"], "10.0.4.1")
+
+
+def route(node: Node, *words: str) -> str:
+    return node.run(["ip", *words]).stdout
+
+
+def test_a_pc_of_the_office_is_given_everything_it_needs() -> None:
+    """Addresses by DHCP and DHCPv6, the IPv6 route by an advertisement, names from the gateway, and the way to the web."""
+    with up("office", pcs=1) as lab:
+        pc = lab["pc1"]
+        address = r"2001:db8::1[0-9a-f]{3}/128"
+        pc.wait(lambda: re.search(address, route(pc, "-6", "address")), what="DHCPv6 gave an address")
+        assert re.search(r"inet 10\.0\.0\.1\d\d/24", route(pc, "-4", "address"))
+        assert "default via fe80::" in route(pc, "-6", "route")
+        assert "default via 10.0.0.1" in route(pc, "-4", "route")
+        assert hops(pc, "10.1.0.80") == 1
+        pc.wait(lambda: reaches(pc, "2001:db8:1::80"), what="its address is no longer tentative")
+        fetch = "import urllib.request as r; print(r.urlopen('http://10.1.0.80/', timeout=5).read().decode())"
+        assert "web" in pc.run(["python3", "-c", fetch]).stdout
+
+
+@pytest.mark.parametrize("slaac", [True, False])
+def test_pcs_of_the_office_make_addresses_of_their_own_only_if_the_gateway_says_so(slaac: bool) -> None:
+    with up("office", pcs=1, slaac=slaac) as lab:
+        lab["pc1"].wait(lambda: "proto ra" in route(lab["pc1"], "-6", "route"), what="the advertisement came")
+        made = [line for line in route(lab["pc1"], "-6", "address").splitlines() if "2001:db8::" in line and "ff:fe" in line]
+        assert bool(made) is slaac

@@ -1,0 +1,186 @@
+"""The shipped roles with their real daemons: started, killed, restarted, mis-configured, and two labs side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.nodes import until
+
+from lab import Lab, StepError, TopologyError
+from lab.node import Node
+from lab.services.living import Service
+
+pytestmark = pytest.mark.root
+
+Write = Callable[[str], Path]
+Up = Callable[..., contextlib.AbstractContextManager[Lab]]
+
+ROUTED = """\
+name: {name}
+nodes:
+  r: {{kind: router, services: {{radvd: {{PARAMS}}}}}}
+  a: {{}}
+links: [{{endpoints: ["r:eth0", "a:eth0"], nodad: true, addresses: {{r: "2001:db8:5::1/64"}}}}]
+"""
+NAMED = """\
+name: {name}
+nodes:
+  s: {{services: {{dnsmasq: {{PARAMS}}}}}}
+  a: {{}}
+links: [{{endpoints: ["s:eth0", "a:eth0"], nodad: true, addresses: {{s: [10.0.0.1/24, "2001:db8::1/64"], a: 10.0.0.2/24}}}}]
+"""
+WEB = """\
+name: {name}
+nodes:
+  s: {{services: {{http: {{PARAMS}}}}}}
+  a: {{}}
+links:
+  - endpoints: ["s:eth0", "a:eth0"]
+    nodad: true
+    addresses: {{s: [10.0.0.1/24, "2001:db8::1/64"], a: [10.0.0.2/24, "2001:db8::2/64"]}}
+"""
+LEASED = """\
+name: {name}
+nodes:
+  s:
+    kind: router
+    services:
+      dnsmasq: {{dns: false, dhcp: ["10.0.0.100,10.0.0.199,1h"], dhcp6: ["2001:db8::100,2001:db8::1ff,64,1h"]}}
+  a: {{services: {{dhcpcd: {{PARAMS}}}}}}
+links: [{{endpoints: ["s:eth0", "a:eth0"], nodad: true, addresses: {{s: [10.0.0.1/24, "2001:db8::1/64"]}}}}]
+"""
+UNSERVED = """\
+name: {name}
+nodes: {{s: {{}}, a: {{services: {{dhcpcd: {{timeout: 2}}}}}}}}
+links: [{{endpoints: ["s:eth0", "a:eth0"]}}]
+"""
+
+
+@pytest.fixture
+def up(topology: Write) -> Up:
+    @contextlib.contextmanager
+    def bring(text: str, params: str = "", **options: object) -> Iterator[Lab]:
+        with Lab.up(topology(text.replace("PARAMS", params)), **options) as lab:  # type: ignore[arg-type]
+            yield lab
+
+    return bring
+
+
+def addresses(node: Node, device: str = "eth0") -> str:
+    return node.run(["ip", "address", "show", "dev", device, "scope", "global"]).stdout
+
+
+def has(node: Node, pattern: str) -> None:
+    until(f"{pattern} on {node.name}", lambda: re.search(pattern, addresses(node)) is not None)
+
+
+ASK = """
+import socket, sys
+name, server, kind = sys.argv[1:]
+labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+question = labels + bytes([0, 0, {"A": 1, "AAAA": 28}[kind], 0, 1])
+s = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(2)
+s.connect((server, 53))
+s.send(bytes.fromhex("123401000001000000000000") + question)
+answer = s.recv(1500)
+count, code = int.from_bytes(answer[6:8], "big"), answer[3] & 15
+size = 4 if kind == "A" else 16
+print(socket.inet_ntop(socket.AF_INET if kind == "A" else socket.AF_INET6, answer[-size:]) if count else f"error {code}")
+"""
+
+
+def asked(node: Node, name: str, server: str, kind: str = "A") -> str:
+    """What a DNS server answers to one question (RFC 1035): the address, or `error` and the response code."""
+    return node.run(["python3", "-c", ASK, name, server, kind]).stdout.strip()
+
+
+def fetched(node: Node, url: str) -> str:
+    get = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+    return node.run(["python3", "-c", get, url]).stdout
+
+
+def is_restarted_after_sigkill(service: Service) -> None:
+    first = service.state().pid
+    assert service.kill() == -signal.SIGKILL
+    assert str(service.state()) == "stopped (killed by SIGKILL)"
+    service.start()
+    service.wait_ready()
+    assert service.state().pid not in (first, None)
+
+
+def test_radvd_advertises_the_prefix_of_its_router_and_again_after_it_was_killed(up: Up) -> None:
+    with up(ROUTED, "mtu: 1400") as lab:
+        has(lab["a"], r"inet6 2001:db8:5:")
+        assert "default via fe80::" in lab["a"].run(["ip", "-6", "route"]).stdout
+        assert lab["a"].sysctl["net.ipv6.conf.eth0.mtu"] == "1400"
+        is_restarted_after_sigkill(lab["r"].services["radvd"])
+    with up(ROUTED, "autonomous: false") as lab:
+        until("the route is there", lambda: "proto ra" in lab["a"].run(["ip", "-6", "route"]).stdout)
+        assert "2001:db8:5:" not in addresses(lab["a"]), "without the A flag no address is made"
+
+
+def test_radvd_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    """It refuses an MTU above that of its device, which no type of a parameter can know."""
+    with pytest.raises(StepError, match=r"(?s)step failed on node r: start radvd.*its last lines:.*AdvLinkMTU"):
+        up(ROUTED, "mtu: 9000").__enter__()
+    with pytest.raises(TopologyError, match="'much' is not an int"):
+        up(ROUTED, "mtu: much").__enter__()
+
+
+def test_dnsmasq_knows_the_names_of_the_topology_and_again_after_it_was_killed(up: Up) -> None:
+    with up(NAMED, "domain: lab.test") as lab:
+        assert asked(lab["a"], "s.lab.test", "10.0.0.1") == "10.0.0.1"
+        assert asked(lab["a"], "s.lab.test", "10.0.0.1", "AAAA") == "2001:db8::1"
+        assert asked(lab["a"], "a.lab.test", "10.0.0.1") == "10.0.0.2"
+        assert asked(lab["a"], "x.lab.test", "10.0.0.1") == "error 3"
+        is_restarted_after_sigkill(lab["s"].services["dnsmasq"])
+        assert asked(lab["a"], "a.lab.test", "10.0.0.1") == "10.0.0.2"
+
+
+def test_dnsmasq_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)step failed on node s: start dnsmasq\n.*ended with status 1.*bad dhcp-range"):
+        up(NAMED, 'dhcp: ["10.0.0.100,banana"]').__enter__()
+
+
+def test_http_names_its_node_over_both_families_and_again_after_it_was_killed(up: Up) -> None:
+    with up(WEB) as lab:
+        for host in ("10.0.0.1", "[2001:db8::1]"):
+            assert "s" in fetched(lab["a"], f"http://{host}/")
+        is_restarted_after_sigkill(lab["s"].services["http"])
+    with up(WEB, "port: 8080, page: hello") as lab:
+        assert "hello" in fetched(lab["a"], "http://10.0.0.1:8080/")
+
+
+def test_http_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)start http.*Cannot assign requested address"):
+        up(WEB, "bind: 192.0.2.1").__enter__()
+    with pytest.raises(TopologyError, match="0 is less than 1"):
+        up(WEB, "port: 0").__enter__()
+
+
+def test_dhcpcd_is_leased_addresses_of_both_families_and_again_after_it_was_killed(up: Up) -> None:
+    with up(LEASED, "v6: true") as lab:
+        has(lab["a"], r"inet 10\.0\.0\.1\d\d/24")
+        has(lab["a"], r"inet6 2001:db8::1[0-9a-f]{2}/128")
+        is_restarted_after_sigkill(lab["a"].services["dhcpcd"])
+
+
+def test_dhcpcd_without_a_server_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)on node a: start dhcpcd\n.*not ready in time.*soliciting a DHCP lease"):
+        up(UNSERVED).__enter__()
+
+
+def test_the_same_lab_twice_with_the_same_daemons_side_by_side(up: Up) -> None:
+    """Each dnsmasq has its own leases, each dhcpcd its own state: neither meets the other, nor the host's."""
+    with up(LEASED) as one, up(LEASED, name=f"{one.name}2") as two:
+        for lab in (one, two):
+            has(lab["a"], r"inet 10\.0\.0\.1\d\d/24")
+            assert lab["s"].services["dnsmasq"].log.count("DHCPACK") == 1
+        two["s"].services["dnsmasq"].stop()
+        assert one["s"].services["dnsmasq"].state().running
