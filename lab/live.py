@@ -22,6 +22,8 @@ from lab.substrate import signals
 
 if TYPE_CHECKING:
     from lab.model import Topology
+    from lab.observe.capture import Interface
+    from lab.observe.wire import Wire
     from lab.plan import Plan, Step
     from lab.recipe import Recipe
     from lab.roles.spec import ServiceSpec
@@ -134,6 +136,25 @@ class Lab:
         finally:
             if self._spawner is not None:
                 self._spawner.close()  # after the inits, whose parent it is: it reaps them
+
+    def interfaces(self, *where: str) -> list[Interface]:
+        """`NODE:DEVICE` of each, for a capture. Raises TopologyError."""
+        from lab.observe.capture import Interface
+
+        found = []
+        for each in where:
+            node, colon, device = each.partition(":")
+            if not (colon and device):
+                raise TopologyError(f"{each!r} is no interface of a node", "write NODE:INTERFACE, such as client:eth0")
+            found.append(Interface(node, device, self[node].ns))
+        return found
+
+    def capture(self, *where: str, filter: str = "") -> Wire:
+        """What passes interfaces (`NODE:DEVICE`) inside a `with` block, with expectations: see `lab.observe.wire`. `filter` as
+        in pcap-filter(7). Raises TopologyError and HostError."""
+        from lab.observe.wire import Wire
+
+        return Wire(self.interfaces(*where), filter)
 
     @property
     def services(self) -> Iterator[Service]:
