@@ -161,17 +161,18 @@ class Lab:
         """Those of every node, in the file's order."""
         return (service for node in self for service in node.services.values())
 
-    def wait_ready(self) -> None:
-        """Until every raised veth has its carrier, every address of the file is usable and every service is ready. Raises
-        StepError."""
-        self._wait_for_links(self.topology)
+    def wait_ready(self, timeout: float = _READY_WITHIN) -> None:
+        """Until every raised veth has its carrier, every address of the file is usable and every service is ready, `timeout`
+        seconds at the most. Raises StepError."""
+        deadline = time.monotonic() + timeout
+        self._wait_for_links(self.topology, timeout)
         for service in self.services:
-            service.wait_ready()
+            service.wait_ready(deadline - time.monotonic())
 
-    def _wait_for_links(self, topology: Topology) -> None:
+    def _wait_for_links(self, topology: Topology, timeout: float = _READY_WITHIN) -> None:
         from lab.observe import ready
 
-        ready.wait(topology, self._home.ns, _READY_WITHIN)
+        ready.wait(topology, self._home.ns, timeout)
 
     def _start_services(self, plan: Plan, wait: bool, on_step: Callable[[Step], None] | None) -> None:
         if not self._specs:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from lab import scenarios as catalogue
 from lab.errors import LabError, TopologyError
-from lab.report import results
+from lab.report import progress, results
 from lab.report.results import Check, Outcome, Run
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def run(
     arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
     arguments += [f"--junitxml={junit.absolute()}"] if junit else []
     recorder = _Recorder(_terminal(format, verbosity))
-    with _interrupts_on_sigterm():
+    with _interrupts_on_sigterm(), progress.line(sys.stderr, recorder.doing, verbosity >= 0) as line:
+        recorder.terminal.aside = line.aside
         done = _run(arguments, recorder, fail_on_skip)
     _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None)
     return done.status
@@ -168,7 +169,16 @@ class _Recorder:
         self.problems: list[str] = []
         self.ending = results.HELD
         self._about: dict[str, str] = {}
+        self._titles: dict[str, str] = {}
+        self._doing = "collecting the checks"
         self._phases: list[pytest.TestReport] = []
+
+    def doing(self) -> str:
+        """What goes on, in words."""
+        from lab.observe import conditions
+
+        awaited = conditions.pending()
+        return f"{self._doing}; waiting until {awaited[0]}" if awaited else self._doing
 
     def ended(self, code: int) -> None:
         """What pytest's own exit status says beyond the checks."""
@@ -186,7 +196,8 @@ class _Recorder:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             scenario = _scenario(item.path)
-            item.user_properties += [("scenario", scenario), ("title", _title(item))]
+            title = self._titles[item.nodeid] = _title(item)
+            item.user_properties += [("scenario", scenario), ("title", title)]
             self._about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -194,6 +205,9 @@ class _Recorder:
             self.problems.append(report.longreprtext)
         elif report.skipped:
             self._decide(Check(report.nodeid, "", "the whole file", Outcome.SKIPPED, 0.0, message=_reason(report)))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._doing = self._titles.get(nodeid, nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._phases.append(report)

@@ -1,7 +1,7 @@
 """The `lab` command: which commands there are, and which exit status each way of failing has.
 
 130, 143  interrupted; everything undone      3  the host cannot, a step or a teardown failed, a leak
-70        a fault of ours, with a traceback   1  a check of a scenario did not hold
+70        a fault of ours, with a traceback   1  a check did not hold, or a condition that was waited for
 2         the call or the topology is wrong   4  everything was skipped          0  done
 """
 
@@ -17,16 +17,65 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import capture, labs, scenarios, services, topologies
+from lab.cli import candidates, capture, completion, labs, scenarios, services, topologies, wait
 from lab.cli.interrupts import Interrupts, Terminated
-from lab.cli.options import Settings, common
+from lab.cli.options import Settings, asks_for_json, common
 from lab.cli.show import envelope, say
 from lab.errors import LabError, Problem, ProblemsError
 
 INTERRUPTED, TERMINATED, OUR_FAULT, WRONG_CALL = 130, 143, 70, 2
 
+_EPILOG = """\b
+Environment:
+  LAB_FORMAT, LAB_VERBOSE, LAB_QUIET   as -f, -v, -q; the command line wins
+  LAB_RUN_DIR                          where labs are kept, /run/lab otherwise
+  NO_COLOR, FORCE_COLOR                never a colour, or one on a pipe too
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+\b
+Exit status, the first that applies:
+  130, 143  interrupted; everything is undone
+  70        a fault of lab's own
+  2         the call or the topology is wrong
+  3         the host cannot, a step or a teardown failed, or a leak
+  1         a check or a condition did not hold
+  4         everything was skipped
+  0         done
+
+`lab COMMAND --help` has more on each, with an example.
+"""
+
+
+_SECTIONS = {
+    "Write topologies": ("validate", "render", "plan", "schema"),
+    "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "prune"),
+    "Experiments": ("run", "scenarios"),
+    "This host": ("doctor", "completion"),
+}
+
+
+class _Group(click.Group):
+    """The commands in sections; one that has no place in any is listed last. Other names of a command are not repeated."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """While a shell completes the value of an option, an empty one stands for it: without, click reads no argument."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if ctx.resilient_parsing and command and rest and candidates.wants_value(command, rest[-1]):
+            rest = [*rest, ""]
+        return name, command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        known = {name for names in _SECTIONS.values() for name in names}
+        own = {name: command for name, command in self.commands.items() if command.name == name}
+        widest = max(map(len, own))
+        for title, names in {**_SECTIONS, "Others": tuple(name for name in own if name not in known)}.items():
+            room = formatter.width - widest - 6
+            rows = [(name.ljust(widest), own[name].get_short_help_str(room)) for name in names if name in own]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="lab", message="%(prog)s %(version)s")
 @common
 def cli() -> None:
@@ -37,14 +86,25 @@ def cli() -> None:
 
     \b
     Example:
-        lab up two-hosts        a network from a shipped topology
-        lab exec two-hosts a -- ping -c1 10.0.0.2
-        lab down two-hosts
-        lab run rp-filter       a whole experiment, up to down
+      lab up two-hosts
+      lab exec two-hosts a -- ping -c1 10.0.0.2
+      lab down two-hosts
+      lab run rp-filter
+
+    The options -f, -v and -q are taken before and after a command's name.
     """
 
 
-for command in (*topologies.COMMANDS, *labs.COMMANDS, *services.COMMANDS, *capture.COMMANDS, *scenarios.COMMANDS):
+for command in (
+    *topologies.COMMANDS,
+    *labs.COMMANDS,
+    *services.COMMANDS,
+    *capture.COMMANDS,
+    *wait.COMMANDS,
+    *scenarios.COMMANDS,
+    *completion.COMMANDS,
+):
+    candidates.know(command)
     cli.add_command(command)
 cli.add_command(topologies.up, "deploy")
 cli.add_command(labs.down, "destroy")
@@ -54,6 +114,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command; the exit status."""
     # What a topology becomes all lives to the end: a collector that walks it again and again finds nothing.
     gc.set_threshold(100_000, 50, 50)
+    if instruction := os.environ.get(completion.VARIABLE):
+        return completion.answer(cli, instruction)
     interrupts = Interrupts()
     try:
         return _main(list(argv), interrupts)
@@ -69,6 +131,7 @@ def _main(argv: list[str], interrupts: Interrupts) -> int:
         return end.exit_code
     except click.ClickException as error:
         error.show()
+        settings.format = "json" if asks_for_json(argv) else settings.format  # it may stand behind what is wrong
         _envelope((Problem(error.format_message()),), settings)
         return WRONG_CALL
     except LabError as error:

@@ -31,16 +31,17 @@ _LOOK_AGAIN = 0.1  # seconds: whether the lab is still there, and enough has com
 def capture(
     settings: Settings, lab: str, where: tuple[str, ...], write: Path | None, count: int | None, expression: str
 ) -> None:
-    """Write what passes interfaces of a living lab into one pcapng, each interface under its name, until Ctrl-C.
+    """Capture frames of a living lab.
 
-    Without --write the file is LAB.pcapng here, or stdout where that is no terminal. A frame that crosses several of the
-    interfaces is there once for each, in the order of the kernel's time stamps of each.
+    What passes the interfaces goes into one pcapng, each interface under its name, until Ctrl-C. Without --write the file is
+    LAB.pcapng here, or stdout where that is no terminal. A frame that crosses several of the interfaces is there once for
+    each, with the kernel's time stamp of each. Frames that the kernel had no room for are counted at the end.
 
     \b
     Example:
-        lab capture monday client:eth0 r1:eth1 -w both.pcapng
-        lab capture monday client:eth0 --filter 'icmp6 or arp' -c 20
-        lab capture monday client:eth0 | wireshark -k -i -
+      lab capture monday client:eth0 r1:eth1 -w both.pcapng
+      lab capture monday client:eth0 --filter 'icmp6 or arp' -c 20
+      lab capture monday client:eth0 > client.pcapng
     """
     from lab import live
     from lab.observe import pcapng, wire

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lab.cli import progress, prompt
 from lab.cli.options import Settings, common, settings
+from lab.cli.prompt import Start
 from lab.cli.show import envelope, say, table
 
 if TYPE_CHECKING:
@@ -24,16 +25,27 @@ CANNOT_RUN = 125
 @common
 @settings
 def down(settings: Settings, lab: str) -> None:
-    """End a lab and remove every trace of it, by its record: the file may have changed or be gone.
+    """End a lab and remove every trace of it.
+
+    It goes by the record of what was made: the file may have changed or be gone. Processes on the nodes are ended too. A
+    lab on which another command works is waited for, 10 seconds at the most. What could not be undone is told, and stays on
+    record for another `down` or for `prune`.
+
+    \b
+    Exit status:
+      0  it is gone       2  no such lab       3  something could not be undone
 
     \b
     Example:
-        lab down monday
+      lab down monday
+
+    See also: lab ls, lab prune
     """
     from lab import live
 
     live.require_root()
-    live.take_down(live.find(lab), lab)
+    with progress.line(settings, lambda: f"taking lab {lab} down"):
+        live.take_down(live.find(lab), lab)
     if settings.json:
         envelope("down", {"name": lab})
     elif settings.verbosity >= 0:
@@ -46,9 +58,14 @@ def down(settings: Settings, lab: str) -> None:
 def ls(settings: Settings) -> None:
     """List the labs of this host.
 
+    STATUS is `up`, `busy` where a command works on it right now, or `dead` where whoever made it was killed. Changes
+    nothing.
+
     \b
     Example:
-        lab ls -f json
+      lab ls -f json
+
+    See also: lab inspect, lab prune
     """
     from lab import live
 
@@ -73,12 +90,18 @@ def _age(seconds: float) -> str:
 @common
 @settings
 def inspect(settings: Settings, lab: str) -> None:
-    """Show a living lab: what each node's interfaces, addresses, routes and services are right now.
+    """Show a living lab: what each node has right now.
+
+    A row for each interface: its kind, operational state (RFC 2863), MTU in bytes, MAC address, master and addresses with
+    their flags, as the kernel has them and not as the file had them; then a row for each service: whether it runs, or how
+    it ended. With -f json also routes and neighbours. Changes nothing.
 
     \b
     Example:
-        lab inspect monday
-        lab inspect monday -f json
+      lab inspect monday
+      lab inspect monday -f json
+
+    See also: lab ls, lab wait
     """
     from lab import live
     from lab.substrate.netlink import dump
@@ -119,13 +142,24 @@ def _services(node: Node) -> dict[str, object]:
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 @common
 def run_on_node(lab: str, node: str, argv: tuple[str, ...]) -> int:
-    """Run a command on a node; its exit status is the command's own, 125 where it could not be run.
+    """Run a command on a node.
+
+    It has the caller's directory, streams and terminal, and the caller's environment with LAB_NAME and LAB_NODE added. It
+    sees the network, /proc and /sys of the node, the host's files, and no process of the host. Options after NODE are the
+    command's own. Signals are passed on; when lab ends, the command's session does.
+
+    \b
+    Exit status:
+      that of the command; 128 and the number of a signal that ended it;
+      125 where lab could not run it
 
     \b
     Example:
-        lab exec monday client -- ping -c1 10.0.0.2
+      lab exec monday client -- ping -c1 10.0.0.2
+
+    See also: lab shell, lab wait
     """
-    return _execute(lab, node, list(argv[1:] if argv[0] == "--" else argv))
+    return _execute(lab, node, Start(argv[1:] if argv[0] == "--" else argv, prompt.environment(lab, node)))
 
 
 @click.command()
@@ -135,25 +169,38 @@ def run_on_node(lab: str, node: str, argv: tuple[str, ...]) -> int:
 def shell(lab: str, node: str) -> int:
     """Open a shell on a node.
 
+    It is yours ($SHELL, else sh), with your start-up files and a prompt that names lab and node: `[monday client]`. Both
+    names are in its environment as LAB_NAME and LAB_NODE. Without a terminal it reads commands from standard input. What it
+    left running is ended with it; the lab stays.
+
+    \b
+    Exit status:
+      that of the shell; 125 where lab could not start it
+
     \b
     Example:
-        lab shell monday client
+      lab shell monday client
+
+    See also: lab exec
     """
-    return _execute(lab, node, [os.environ.get("SHELL") or "/bin/sh"])
+    return _execute(lab, node, (prompt.interactive if _on_terminal() else prompt.plain)(lab, node))
 
 
-def _execute(lab: str, node: str, argv: list[str]) -> int:
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _execute(lab: str, node: str, start: Start) -> int:
     from lab.errors import LabError
     from lab.substrate import terminal
 
-    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         init = _attached(lab)[node].init()
-        return (terminal.interact if on_terminal else terminal.attached)(init, argv)
+        return (terminal.interact if _on_terminal() else terminal.attached)(init, start.argv, env=start.env)
     except LabError as error:
         say(f"lab: {error}")
     except OSError as error:
-        say(f"lab: {error.filename or argv[0]}: {error.strerror}")
+        say(f"lab: {error.filename or start.argv[0]}: {error.strerror}")
     return CANNOT_RUN
 
 
@@ -168,13 +215,16 @@ def _attached(name: str) -> Lab:
 @common
 @settings
 def prune(settings: Settings) -> None:
-    """Remove what killed processes left: labs half made or half removed, and labs of tests that were killed.
+    """Remove what killed processes left behind.
 
-    Labs that are up, and whatever is not lab's own, stay.
+    That is: labs half made or half removed, and labs of tests that were killed. Labs that are up, those on which a command
+    works, and whatever is not lab's own, stay.
 
     \b
     Example:
-        lab prune
+      lab prune
+
+    See also: lab ls, lab down
     """
     from lab import live, undo
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import click
@@ -40,13 +41,17 @@ def _quiet(context: click.Context, _: click.Parameter, value: bool | None) -> No
         context.ensure_object(Settings).verbosity = -1
 
 
+def _flag(short: str, long: str, callback: Callable[..., None], variable: str, about: str) -> Callable[[F], F]:
+    return click.option(
+        short, long, is_flag=True, callback=callback, expose_value=False, envvar=variable, show_envvar=True, help=about
+    )
+
+
 def common(command: F, format_flags: tuple[str, ...] = ("-f", "--format")) -> F:
     """Adds the global options; each has an environment variable, LAB_FORMAT, LAB_VERBOSE, LAB_QUIET."""
     for option in (
-        click.option("-q", "--quiet", is_flag=True, callback=_quiet, expose_value=False, envvar="LAB_QUIET", help="Say less."),
-        click.option(
-            "-v", "--verbose", is_flag=True, callback=_verbose, expose_value=False, envvar="LAB_VERBOSE", help="Say each step."
-        ),
+        _flag("-q", "--quiet", _quiet, "LAB_QUIET", "Say less."),
+        _flag("-v", "--verbose", _verbose, "LAB_VERBOSE", "Say each step."),
         click.option(
             *format_flags,
             type=click.Choice(["table", "json"]),
@@ -54,7 +59,8 @@ def common(command: F, format_flags: tuple[str, ...] = ("-f", "--format")) -> F:
             expose_value=False,
             is_eager=True,  # before another option is found wrong: that is told in this format already
             envvar="LAB_FORMAT",
-            help="How results are printed on stdout.",
+            show_envvar=True,
+            help="How results are printed on stdout; table otherwise.",
         ),
     ):
         command = option(command)
@@ -77,6 +83,22 @@ def _assignments(_context: click.Context, _parameter: click.Parameter, values: t
 
 
 sets = click.option(
-    "--set", "params", multiple=True, metavar="KEY=VALUE", callback=_assignments, help="Set a parameter of the topology."
+    "--set",
+    "params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_assignments,
+    help="Set a parameter of the topology; may be repeated.",
 )
+
+
+def asks_for_json(argv: Sequence[str]) -> bool:
+    """Whether the words of a call that could not be parsed say -f json, before a `--`."""
+    words = list(argv[: argv.index("--")] if "--" in argv else argv)
+    said = [word.partition("=")[2] for word in words if word.startswith("--format=")]
+    said += [word[2:] for word in words if word.startswith("-f") and len(word) > 2]
+    said += [value for word, value in pairwise(words) if word in ("-f", "--format")]
+    return "json" in said
+
+
 settings = click.make_pass_decorator(Settings, ensure=True)

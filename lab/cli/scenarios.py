@@ -60,9 +60,14 @@ def run(
 def scenarios(settings: Settings) -> None:
     """List the shipped experiments.
 
+    Each with what it is about and the number of its checks, read from its file without running any of it. With -f json also
+    the titles of the checks and the topologies they run on.
+
     \b
     Example:
-        lab scenarios
+      lab scenarios
+
+    See also: lab run
     """
     from lab import runner
 

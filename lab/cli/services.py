@@ -28,15 +28,18 @@ _LOOK_AGAIN = 0.1  # seconds
 @common_but_f
 @settings
 def logs(settings: Settings, lab: str, node: str, service: str | None, lines: int | None, follow: bool) -> None:
-    """Print what the services of a node wrote to their standard output and error, since the lab came up.
+    """Print what the services of a node said.
 
-    With several services each line begins with its service's name. What a daemon writes into files of its own is below /run,
-    /var/log or where its configuration says, on the node: lab exec LAB NODE -- cat FILE.
+    That is their standard output and error since the lab came up, of every time they were started. With several services each
+    line begins with its service's name. What a daemon writes into files of its own is below /run, /var/log or where its
+    configuration says, on the node: lab exec LAB NODE -- cat FILE.
 
     \b
     Example:
-        lab logs monday r1
-        lab logs monday r1 radvd -n 20 -f
+      lab logs monday r1
+      lab logs monday r1 radvd -n 20 -f
+
+    See also: lab inspect, which shows whether they run
     """
     from lab import live
 

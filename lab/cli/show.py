@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +24,9 @@ def _plain(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table without borders; wide where it is not a terminal, so that nothing is cut."""
+    """Prints a table without borders; wide where it is not a terminal, so that nothing is cut.
+
+    Bold and colours on a terminal and with FORCE_COLOR; not an escape anywhere else, nor with NO_COLOR."""
     from rich.console import Console
     from rich.table import Table
 
@@ -32,7 +35,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*map(str, row))
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False, emoji=False)
+    console = Console(
+        width=None if sys.stdout.isatty() else 1000,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     console.print(made)
 
 

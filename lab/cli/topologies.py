@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lab.cli import progress
 from lab.cli.options import Settings, common, sets, settings
 from lab.cli.show import envelope, say
 
@@ -26,11 +27,18 @@ _file = click.argument("topology", metavar="FILE|NAME")
 def validate(settings: Settings, topology: str, params: dict[str, object]) -> None:
     """Check a topology without making anything.
 
-    Every problem is told at once, each with its place in the file. As root also whether this kernel has what it needs.
+    Every problem is told at once, each with file, line and column and what to write instead. As root it is also tried
+    whether this kernel has what the topology needs. FILE is a path, NAME that of a shipped topology.
+
+    \b
+    Exit status:
+      0  it is well       2  it is wrong       3  this kernel lacks something
 
     \b
     Example:
-        lab validate office.yaml --set members=5
+      lab validate office.yaml --set members=5
+
+    See also: lab render, lab plan
     """
     from lab import recipe
 
@@ -65,11 +73,15 @@ def _lacking(found: Recipe) -> bool | None:
 @common
 @settings
 def render(settings: Settings, topology: str, params: dict[str, object]) -> None:
-    """Print a topology as Jinja2 leaves it, with its parameters filled in.
+    """Print a topology as Jinja2 leaves it.
+
+    Its parameters are filled in, those of --set or their defaults. What comes out is YAML, and is not checked any further.
 
     \b
     Example:
-        lab render office.yaml --set members=5
+      lab render office.yaml --set members=5
+
+    See also: lab validate
     """
     from lab.topology import text
 
@@ -86,11 +98,16 @@ def render(settings: Settings, topology: str, params: dict[str, object]) -> None
 @common
 @settings
 def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
-    """Print the steps that `up` would take, in order and in words; needs no root.
+    """Print the steps that `up` would take.
+
+    All of them, in order and in words. Needs no root and makes nothing; `up` takes exactly these steps, unless this kernel
+    lacks netem and a link's rate is kept in another way.
 
     \b
     Example:
-        lab plan rp-filter
+      lab plan rp-filter
+
+    See also: lab up
     """
     from lab import recipe
     from lab.plan import make_plan
@@ -110,10 +127,14 @@ def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
 def schema() -> None:
     """Print the JSON schema of a topology file, for an editor.
 
+    It has every key, with its type and a word about it. An editor with a YAML language server finds it by a comment on the
+    first line of a topology:  # yaml-language-server: $schema=lab.schema.json
+
     \b
     Example:
-        lab schema > lab.schema.json
-        # and at the top of a topology:  # yaml-language-server: $schema=lab.schema.json
+      lab schema > lab.schema.json
+
+    See also: lab validate
     """
     import json
 
@@ -130,28 +151,47 @@ def schema() -> None:
 @common
 @settings
 def up(settings: Settings, topology: str, name: str | None, no_wait: bool, params: dict[str, object]) -> None:
-    """Build a lab; it lives until `lab down`. Where a step fails, everything is undone.
+    """Build a lab; it lives until `lab down`.
+
+    Where a step fails or the command is interrupted, everything is undone. When it returns, every carrier has come and
+    every address can be used, which takes a second or two where duplicate addresses are looked for; 15 seconds at the most.
+    Nothing is made in the host's own network namespace; each node is there for `ip netns` as LAB.NODE. Another name of this
+    command is `lab deploy`, and of down `lab destroy`.
+
+    \b
+    Exit status:
+      0  it is up       2  the file or a name is wrong
+      3  the host cannot, or a step failed; nothing is left
 
     \b
     Example:
-        lab up office.yaml --name monday --set members=5
+      lab up office.yaml --name monday --set members=5
+      lab up two-hosts
+
+    See also: lab plan, lab down, lab shell, lab wait
     """
+    from lab import recipe
     from lab.live import Lab
 
     start = time.monotonic()
-    on_step = _say_step if settings.verbosity > 0 else None
-    lab = Lab.up(topology, name=name, params=params, wait=not no_wait, detach=True, on_step=on_step)
-    settings.decided()
+    building = progress.Building(topology)
+    with progress.line(settings, lambda: str(building)) as line:
+
+        def on_step(step: Step) -> None:
+            building.took(step)
+            if settings.verbosity > 0:
+                with line.aside():
+                    say(step.describe())
+
+        building.recipe = recipe.read(topology, params)
+        lab = Lab.up(building.recipe, name=name, wait=not no_wait, detach=True, on_step=on_step)
+        settings.decided()
     took = time.monotonic() - start
     if settings.json:
         envelope("lab", {"name": lab.name, "uuid": lab.record.uuid, "nodes": lab.record.nodes, "seconds": round(took, 3)})
     elif settings.verbosity >= 0:
         print(f"lab {lab.name} is up: {_count(len(lab.nodes), 'node')} in {took:.2f} s")
         say(f"look around with `lab shell {lab.name} {next(iter(lab.nodes), 'NODE')}`, end it with `lab down {lab.name}`")
-
-
-def _say_step(step: Step) -> None:
-    say(step.describe())
 
 
 def _count(number: int, what: str) -> str:

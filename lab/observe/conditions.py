@@ -1,23 +1,31 @@
 """Named conditions of a node, and waiting for them with a deadline: woken by netlink events, never by a fixed sleep.
 
 A condition looks from inside the namespace and says whether it holds and what it saw; where the kernel sends no event for it
-(`groups` is 0) it is looked at again at short intervals until the deadline.
+(`groups` is 0) it is looked at again at short intervals until the deadline. What is waited for right now can be asked from
+any thread (`pending`), by who shows it to a user.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import select
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lab.observe import tables
 from lab.substrate import namespaces
 from lab.substrate.netlink import events, operstate
 
 _LOOK_AGAIN = 0.01  # seconds, where no event tells
+_RUN_AGAIN = 0.1  # seconds, where looking means to run a command
+_AT_LEAST = 1.0  # seconds; an event that tells everything but what is waited for must not be the last look
+_MAIN = 254  # RT_TABLE_MAIN, include/uapi/linux/rtnetlink.h
+_RESOLVED = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE, STALE, DELAY, PROBE, PERMANENT: include/uapi/linux/neighbour.h
+_NUD = {0x01: "incomplete", 0x02: "reachable", 0x04: "stale", 0x08: "delay", 0x10: "probe", 0x20: "failed", 0x80: "permanent"}
 _TENTATIVE, _DADFAILED, _OPTIMISTIC = 0x40, 0x08, 0x04  # include/uapi/linux/if_addr.h
 
 
@@ -126,6 +134,125 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class Addressed:
+    """The address, of either family, is on the device (on any where none is named), and with `usable` not tentative."""
+
+    address: str
+    device: str = ""
+    usable: bool = True
+    groups: int = events.ADDRESS
+
+    def __str__(self) -> str:
+        return f"{self.address} is {'usable' if self.usable else 'there'}{f' on {self.device}' if self.device else ''}"
+
+    def look(self) -> Seen:
+        wanted = ipaddress.ip_address(self.address)
+        found = [held for held in tables.addresses() if held.address == wanted and self.device in ("", held.device)]
+        if not found:
+            return Seen(False, f"{self.address} is not on {self.device or 'any interface'}")
+        seen = [_told(held) for held in found] if self.usable else [Seen(True, f"{self.address} is on {found[0].device}")]
+        return next((each for each in seen if each.holds), seen[0])
+
+
+def _told(held: tables.Held) -> Seen:
+    if held.flags & _DADFAILED:
+        return Seen(False, f"{held.address} on {held.device} is a duplicate: another node of the link has it (dadfailed)")
+    usable = not held.flags & _TENTATIVE or bool(held.flags & _OPTIMISTIC)
+    return Seen(usable, f"{held.address} on {held.device} is {'usable' if usable else 'tentative'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The main table has a route to exactly this prefix; `default` is that of either family."""
+
+    to: str
+    groups: int = events.ROUTE
+
+    def __str__(self) -> str:
+        return f"there is a route to {self.to}"
+
+    def look(self) -> Seen:
+        either = ("0.0.0.0/0", "::/0") if self.to == "default" else (self.to,)
+        wanted = {ipaddress.ip_network(each) for each in either}
+        found = list(tables.routes(_MAIN))
+        if wanted & set(found):
+            return Seen(True, f"{self.to} has a route")
+        others = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
+        return Seen(False, f"routes to {others}" if others else "no route at all")
+
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The neighbour's MAC address is known, whether or not it was used lately (reachable, stale, delay, probe, permanent)."""
+
+    address: str
+    groups: int = events.NEIGHBOUR
+
+    def __str__(self) -> str:
+        return f"{self.address} is resolved"
+
+    def look(self) -> Seen:
+        wanted = ipaddress.ip_address(self.address)
+        found = [each for each in tables.neighbours() if each.address == wanted]
+        resolved = [each for each in found if each.state & _RESOLVED]
+        said = [f"{self.address} on {each.device} is {_NUD.get(each.state, 'none')}" for each in resolved or found]
+        return Seen(bool(resolved), said[0] if said else f"{self.address} is no neighbour")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command came to: its exit status, None where it did not end in time, and the last line that it wrote."""
+
+    status: int | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeds:
+    """A command ends with status 0. `run` starts it where the node's commands run, and says when it gives up on it."""
+
+    argv: tuple[str, ...]
+    description: str
+    run: Callable[[Sequence[str]], Ran] = field(compare=False, repr=False)
+    groups: int = 0
+    pause: float = _RUN_AGAIN
+
+    def __str__(self) -> str:
+        return self.description
+
+    def look(self) -> Seen:
+        ran = self.run(self.argv)
+        how = "it did not end in time" if ran.status is None else f"it ended with {ran.status}"
+        return Seen(ran.status == 0, f"{how}{f': {ran.said}' if ran.said else ''}")
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The opposite of another condition, woken by the same events."""
+
+    condition: Condition
+
+    def __str__(self) -> str:
+        return f"no longer: {self.condition}"
+
+    @property
+    def groups(self) -> int:
+        return self.condition.groups
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks, where no event tells."""
+        return _pause(self.condition)
+
+    def look(self) -> Seen:
+        seen = self.condition.look()
+        return Seen(not seen.holds, seen.what)
+
+
+@dataclass(frozen=True, slots=True)
 class Holds:
     """Any predicate of the caller's, by its description; looked at from inside the namespace."""
 
@@ -150,14 +277,35 @@ def wait(ns: Path, node: str, condition: Condition, timeout: float) -> Seen:
     return namespaces.inside(ns, _wait_inside, node, condition, time.monotonic() + timeout, timeout)
 
 
-def wait_all(node: str, conditions: Sequence[Condition], timeout: float) -> None:
-    """The same for several conditions of the namespace in which the calling helper thread is."""
-    deadline = time.monotonic() + timeout
+def wait_all(node: str, conditions: Sequence[Condition], deadline: float, timeout: float) -> None:
+    """The same for several conditions of the namespace in which the calling helper thread is, until `deadline`
+    (time.monotonic()), which is over `timeout` seconds after the waiting began."""
     for condition in conditions:
         _wait_inside(node, condition, deadline, timeout)
 
 
+_pending: dict[int, str] = {}
+
+
+def pending() -> tuple[str, ...]:
+    """What the threads of this process wait for at this moment, in words."""
+    return tuple(_pending.copy().values())
+
+
+def _pause(condition: Condition) -> float:
+    """Seconds between two looks at a condition of which no event tells."""
+    return float(getattr(condition, "pause", _LOOK_AGAIN))
+
+
 def _wait_inside(node: str, condition: Condition, deadline: float, timeout: float) -> Seen:
+    _pending[threading.get_ident()] = f"{node}: {condition}"
+    try:
+        return _looked(node, condition, deadline, timeout)
+    finally:
+        del _pending[threading.get_ident()]
+
+
+def _looked(node: str, condition: Condition, deadline: float, timeout: float) -> Seen:
     seen = condition.look()
     if seen.holds:
         return seen
@@ -167,6 +315,6 @@ def _wait_inside(node: str, condition: Condition, deadline: float, timeout: floa
             if seen.final or left <= 0:
                 how = "will not come true any more" if seen.final else f"within {timeout:g} s never came true"
                 raise ConditionTimeout(f"on node {node}, {how}: {condition}; last seen: {seen.what}")
-            select.select([sock], [], [], left if condition.groups else min(left, _LOOK_AGAIN))
+            select.select([sock], [], [], min(left, _AT_LEAST if condition.groups else _pause(condition)))
             events.drain(sock)
     return seen

@@ -4,6 +4,7 @@ have link-local addresses to ask for neighbours with."""
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ def wait(topology: Topology, ns_of: Callable[[str], Path], timeout: float) -> No
     wishes = {node.name: [*carriers.get(node.name, ()), *_usable(node)] for node in topology.nodes.values()}
     wishes = {node: conditions for node, conditions in wishes.items() if conditions}
 
+    deadline = time.monotonic() + timeout
+
     def look() -> None:
         for node, conditions in wishes.items():
             namespaces.enter(ns_of(node))
             try:
-                wait_all(node, conditions, timeout)
+                wait_all(node, conditions, deadline, timeout)
             except ConditionTimeout as error:
                 raise StepError("wait until the lab is ready", node, why=str(error)) from None
 

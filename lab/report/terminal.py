@@ -5,8 +5,10 @@ Colours where stdout is a terminal and NO_COLOR does not forbid them; plain line
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TextIO
+from collections.abc import Callable
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -26,22 +28,26 @@ class Terminal:
     """Writes to `stream`. `verbosity`: -1 only what did not hold and the verdict, 1 all evidence in full length."""
 
     def __init__(self, stream: TextIO, verbosity: int = 0) -> None:
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+        self._console = Console(file=stream, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._stream, self._verbosity = stream, verbosity
         self._encoding = stream.encoding or "utf-8"
         self._marks = _MARKS if self._encoding.lower().startswith("utf") else _PLAIN_MARKS
-        self._scenario = self._reason = ""
+        self._scenario = ""
+        self._reasons: set[str] = set()
+        self.aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        """A block in which the terminal is this object's alone."""
 
     def check(self, check: Check, about: str = "") -> None:
         """One check, under the name of its scenario and what that is `about`."""
         if self._verbosity < 0 and check.outcome in (Outcome.HELD, Outcome.SKIPPED):
             return
         if check.scenario != self._scenario:
-            self._scenario = check.scenario
+            self._scenario, self._reasons = check.scenario, set()
             self._say(Text.assemble((check.scenario, "bold"), f"  {about}" if about else ""))
-        reason = check.message if check.outcome is Outcome.SKIPPED else ""
-        told = f"\n{_indented(reason, 4)}" if reason != self._reason else ""
-        self._reason = reason
+        reason = check.message.strip() if check.outcome is Outcome.SKIPPED else ""
+        told = f"\n{_indented(reason, 4)}" if reason and reason not in self._reasons else ""
+        self._reasons.add(reason)
         self._say(
             Text.assemble(
                 "  ",
@@ -81,8 +87,9 @@ class Terminal:
         with self._console.capture() as captured:  # rich itself would end the process where nobody reads any more
             self._console.print(text)
         try:
-            self._stream.write(captured.get().encode(self._encoding, "replace").decode(self._encoding))
-            self._stream.flush()
+            with self.aside():
+                self._stream.write(captured.get().encode(self._encoding, "replace").decode(self._encoding))
+                self._stream.flush()
         except BrokenPipeError:  # the reader went away, as `head` does; the checks go on, and their status counts
             os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), self._stream.fileno())
 

@@ -87,7 +87,9 @@ def test_the_wheel_holds_what_is_no_python(content: set[str]) -> None:
 
 
 def test_the_wheel_holds_no_test_no_bytecode_and_nothing_of_the_workshop(content: set[str]) -> None:
-    strange = re.compile(r"(^|/)(tests?|conftest\.py|build|tools|__pycache__|\..*)(/|$)|\.pyc$")
+    strange = re.compile(
+        r"(^|/)(tests?|conftest\.py|build|tools|__pycache__|\.(?!zshenv$|zshrc$).*)(/|$)|\.pyc$"
+    )  # zsh reads no others
     assert [path for path in sorted(content) if strange.search(path)] == []
 
 

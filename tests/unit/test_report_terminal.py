@@ -50,6 +50,50 @@ def test_a_skipped_check_says_why_and_the_next_ones_do_not_repeat_it() -> None:
     assert written(twice).splitlines() == ["rp-filter", check, "    this kernel has no vlan", check]
 
 
+REASONS = [
+    SKIPPED,
+    HELD,
+    SKIPPED,
+    Check("rp-filter", "test_c", "So is it", Outcome.SKIPPED, 0.001, message="two lines\n  of it"),
+    Check("other", "test_d", "And this", Outcome.SKIPPED, 0.001, message="this kernel has no vlan"),
+]
+
+
+def test_a_reason_is_told_once_in_its_scenario_and_every_line_of_it_is_indented() -> None:
+    def all_of_them(terminal: Terminal) -> None:
+        for check in REASONS:
+            terminal.check(check)
+
+    assert written(all_of_them).splitlines() == [
+        "rp-filter",
+        "  - It is skipped  1 ms",
+        "    this kernel has no vlan",
+        "  ✓ It holds  12 ms",
+        "  - It is skipped  1 ms",
+        "  - So is it  1 ms",
+        "    two lines",
+        "      of it",
+        "other",
+        "  - And this  1 ms",
+        "    this kernel has no vlan",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("env", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_colours_are_forced_and_forbidden_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], coloured: bool
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b[" in written(lambda terminal: terminal.check(HELD))) == coloured
+
+
 def test_a_long_title_stays_on_its_line_where_no_terminal_reads() -> None:
     title = "word " * 60
     long = Check("s", "t", title.strip(), Outcome.HELD, 0.0)
