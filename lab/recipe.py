@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ _LONGEST = 400  # characters of a message
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What was asked for: the topology, and the text and parameters it came from."""
+    """What was asked for: the topology, the services of its nodes in the order of the file, and the text and parameters it
+    came from."""
 
     topology: Topology
     document: Document
@@ -44,10 +45,23 @@ def read(name: str | Path, params: Mapping[str, object] | None = None) -> Recipe
 
         document = rendering.result()
     try:
-        return Recipe(parse(document.data), document)
+        topology = parse(document.data)
     except Faults as found:
         problems = [Problem(_readable(each.message), each.hint, document.place(each.path, each.key)) for each in found.faults]
         raise TopologyError(in_file_order(problems)) from None
+    return Recipe(topology, document, _services(topology, document))
+
+
+def _services(topology: Topology, document: Document) -> tuple[ServiceSpec, ...]:
+    if not any(node.services for node in topology.nodes.values()):
+        return ()
+    from lab.roles.services import services_of
+
+    try:
+        return services_of(topology, document)
+    except TopologyError as found:
+        problems = [replace(each, message=_readable(each.message)) for each in found.problems]
+        raise TopologyError(in_file_order(problems, document.source.name)) from None
 
 
 def _readable(message: str) -> str:
@@ -56,7 +70,7 @@ def _readable(message: str) -> str:
 
 
 def read_rendered(path: Path) -> Recipe:
-    """A file that was rendered before, and is taken as it stands."""
+    """A file that was rendered before, and is taken as it stands; what its services are was settled then."""
     from lab.model import parse
     from lab.topology import text
 
@@ -64,6 +78,12 @@ def read_rendered(path: Path) -> Recipe:
     return Recipe(parse(document.data), document)
 
 
-def in_file_order(problems: Iterable[Problem]) -> list[Problem]:
-    """By place, and each once: a loop of the file gives the same problem in every round."""
-    return sorted(dict.fromkeys(problems), key=lambda each: (each.place.line, each.place.column) if each.place else (0, 0))
+def in_file_order(problems: Iterable[Problem], first: str = "") -> list[Problem]:
+    """By place, and each once: a loop of the file gives the same problem in every round. `first` is the file that comes before
+    others."""
+    return sorted(dict.fromkeys(problems), key=lambda each: _order(each, first))
+
+
+def _order(problem: Problem, first: str) -> tuple[bool, str, int, int]:
+    place = problem.place
+    return (place.file != first, place.file, place.line, place.column) if place else (False, "", 0, 0)

@@ -22,20 +22,31 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from lab.model.values import (
+    Argv,
     BitsPerSecond,
+    Counter,
     Destination,
     DeviceName,
     DeviceSysctlKey,
+    Directory,
+    Expression,
+    FileName,
     IPAddress,
     IPNetwork,
     LabName,
+    Listener,
     Mac,
     Microseconds,
     NodeName,
+    NodePath,
     Percent,
     Prefixed,
+    RoleName,
+    ServiceName,
     SysctlKey,
     SysctlValue,
+    VariableName,
+    Word,
     wrong,
 )
 
@@ -257,7 +268,7 @@ Interface = Annotated[
     Discriminator(_kind),
 ]
 INTERFACE_KINDS = tuple(_BY_KIND)
-_blank = _Loose(lambda value: {} if value is None else value, lambda _: {"type": "null"})
+blank = _Loose(lambda value: {} if value is None else value, lambda _: {"type": "null"})
 
 
 class Nexthop(Written):
@@ -306,6 +317,87 @@ class Neighbour(Written):
     proxy: bool = False
 
 
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Ready(Written):
+    """When a service is ready: once all that is said here holds; with nothing said, once it runs."""
+
+    listen: Annotated[tuple[Listener, ...], Many] = ()
+    """Ports of its node that must be served: `tcp/80`, `udp/53`."""
+    file: NodePath | None = None
+    """A path, as the node sees it, that must exist; relative to the service's folder."""
+    line: Expression | None = None
+    """A regular expression (of Python's) that a line of its output must match."""
+    answer: Argv | None = None
+    """A command that must end with status 0 on the node."""
+    counter: Counter | None = None
+    """An SNMP counter of the node, named as nstat(8) does, that must have moved since the service was started."""
+
+
+class ServiceBody(BaseModel):
+    """What every service can have."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    ready: Annotated[Ready, blank] = Ready()
+    """When it is ready; said for a role, this replaces what the role says."""
+    env: dict[VariableName, Word] = Field(default_factory=dict)
+    """Environment variables, beside those of the role."""
+    files: dict[FileName, str] = Field(default_factory=dict)
+    """Files in the service's folder, which is its working directory, and their texts; beside those of the role, or instead."""
+    timeout: Seconds = 10.0
+    """Seconds until it must be ready."""
+
+
+class Command(ServiceBody):
+    """Any command as a service: it stays in the foreground, and what it prints is its log."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    command: Argv
+    """The program, searched on the PATH of services, and its arguments; no shell reads them."""
+    directories: Annotated[tuple[Directory, ...], Many] = ()
+    """Absolute paths of which the node has an empty directory of its own."""
+
+
+_OF_COMMANDS = ("command", "directories")
+
+
+class Role(ServiceBody):
+    """A daemon that `templates/ROLE/` describes; every other key is a parameter of that role."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        defer_build=True,
+        json_schema_extra={"not": {"anyOf": [{"required": [key]} for key in _OF_COMMANDS]}},
+    )
+
+    role: RoleName | None = None
+    """The role, where the service is called otherwise."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters as they are written; which there are is known to the role."""
+        return self.model_extra or {}
+
+
+def _service_tag(value: Any) -> str:
+    said = "command" in value if isinstance(value, dict) else isinstance(value, Command)
+    return "command" if said else "role"
+
+
+SERVICES = {"command": Command, "role": Role}
+"""The two forms of a service, by the tag of their union."""
+RESERVED = tuple(dict.fromkeys((*_OF_COMMANDS, *Role.model_fields)))
+"""Keys of a service that are no parameters of a role."""
+Service = Annotated[
+    Annotated[Command, Tag("command")] | Annotated[Role, Tag("role")],
+    Discriminator(_service_tag),
+]
+
+
 class NodeBody(Written):
     kind: Literal["host", "router", "switch"] = "host"
     """A router forwards, from before its first address; a switch is a bridge in a namespace of its own."""
@@ -313,12 +405,14 @@ class NodeBody(Written):
     rules: Annotated[tuple[Rule, ...], Many] = ()
     neighbours: Annotated[tuple[Neighbour, ...], Many] = ()
     sysctls: dict[SysctlKey, SysctlValue] = Field(default_factory=dict)
+    services: dict[ServiceName, Annotated[Service, blank]] = Field(default_factory=dict)
+    """Daemons of the node, by name: roles, which are called after their daemons, or commands."""
 
 
 class Node(NodeBody):
     """A network namespace."""
 
-    interfaces: dict[DeviceName, Annotated[Interface, _blank]] = Field(default_factory=dict)
+    interfaces: dict[DeviceName, Annotated[Interface, blank]] = Field(default_factory=dict)
 
 
 class Endpoint(InterfaceBody):
@@ -363,8 +457,8 @@ class Link(LinkBody):
 class Defaults(Written):
     """What holds where a node or link says nothing itself."""
 
-    nodes: Annotated[NodeBody, _blank] = NodeBody()
-    links: Annotated[LinkBody, _blank] = LinkBody()
+    nodes: Annotated[NodeBody, blank] = NodeBody()
+    links: Annotated[LinkBody, blank] = LinkBody()
 
 
 class File(Written):
@@ -372,6 +466,6 @@ class File(Written):
 
     name: LabName
     description: str = ""
-    defaults: Annotated[Defaults, _blank] = Defaults()
-    nodes: dict[NodeName, Annotated[Node, _blank]]
+    defaults: Annotated[Defaults, blank] = Defaults()
+    nodes: dict[NodeName, Annotated[Node, blank]]
     links: Annotated[tuple[Link, ...], Many] = ()

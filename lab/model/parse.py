@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -41,8 +41,13 @@ def _file(data: object, faults: Found) -> written.File | None:
     try:
         return written.File.model_validate(data)
     except ValidationError as error:
-        faults.take(_fault(each, data) for each in error.errors(include_url=False))
+        faults.take(told(error, data))
         return None
+
+
+def told(error: ValidationError, data: object, model: type[BaseModel] = written.File) -> Iterator[Fault]:
+    """What pydantic found in `data`, which was meant for `model`, in the words of this project."""
+    return (_fault(each, data, model) for each in error.errors(include_url=False))
 
 
 def _without(data: object, faults: list[Fault]) -> object:
@@ -62,11 +67,11 @@ def _without(data: object, faults: list[Fault]) -> object:
     return rest
 
 
-def _fault(error: ErrorDetails, data: object) -> Fault:
+def _fault(error: ErrorDetails, data: object, model: type[BaseModel]) -> Fault:
     path, kind = _path(error["loc"], data), error["type"]
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind == "extra_forbidden":
-        return Fault(path, f"unknown key {path[-1]!r}", _known_key(error["loc"], path), key=True)
+        return Fault(path, f"unknown key {path[-1]!r}", _known_key(model, error["loc"], path), key=True)
     if kind == "missing":
         return Fault(_path(error["loc"][:-1], data), f"{_name(error['loc'][-1])} is missing", "add it")
     if kind == "lab":
@@ -101,13 +106,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+_TAGGED = {"interfaces": written.INTERFACE_KINDS, "services": tuple(written.SERVICES)}
+_DEEP = 4  # nodes.NODE.interfaces.NAME, nodes.NODE.services.NAME and defaults.nodes.services.NAME
+
+
 def _path(loc: tuple[str | int, ...], data: object) -> Path:
     """pydantic's location without what it adds: tags of unions, [key] behind a key, parts of a short form spelt out,
     among them the 0 of a lone item without its list."""
     path: list[str | int] = []
     tagged = False
     for part in loc:
-        if path[-2:-1] == ["interfaces"] and part in written.INTERFACE_KINDS and not tagged:
+        if len(path) == _DEEP and part in _TAGGED.get(str(path[2]), ()) and not tagged:
             tagged = True
         elif isinstance(data, dict) and isinstance(part, str) and part != "[key]":
             path.append(part)
@@ -118,18 +127,21 @@ def _path(loc: tuple[str | int, ...], data: object) -> Path:
     return tuple(path)
 
 
-def _known_key(loc: tuple[str | int, ...], path: Path) -> str | None:
-    keys = _keys_at(written.File, loc[:-1])
+def _known_key(model: type[BaseModel], loc: tuple[str | int, ...], path: Path) -> str | None:
+    keys = _keys_at(model, loc[:-1])
     word = str(path[-1])
     known = ", ".join(sorted(keys))
     return did_you_mean(word, keys) or (f"known here: {known}" if known else None)
+
+
+_TAGS: Mapping[str, object] = written._BY_KIND | written.SERVICES
 
 
 def _keys_at(model: Any, loc: tuple[str | int, ...]) -> set[str]:
     """The keys that the class reached by a location knows; walks annotations, so it needs no second list of keys."""
     classes, parts = _classes(model), iter(loc)
     for part in parts:
-        tagged = [each for each in classes if len(classes) > 1 and each is written._BY_KIND.get(str(part))]
+        tagged = [each for each in classes if len(classes) > 1 and each is _TAGS.get(str(part))]
         fields = [f for each in classes for name, f in each.model_fields.items() if part in (name, f.alias)]
         if any(get_origin(each.annotation) is dict for each in fields):
             next(parts, None)  # a name that the user chose

@@ -17,6 +17,7 @@ from lab.model.values import IFNAMSIZ
 
 _COMPARED, _SEARCHED = 60, 1000  # characters of a misspelt name, names that it is compared with
 _STACKED = 8  # devices on top of each other, the lowest counted: MAX_NEST_DEV in include/linux/netdevice.h
+_JOINED = ("sysctls", "services")
 _SINGLE = ("mtu", "mac", "netem", "vlan")
 
 
@@ -85,7 +86,7 @@ _Drafts = dict[str, dict[str, _Draft]]
 
 def resolve(file: File, faults: Found) -> Topology:
     """The topology; what is wrong with it is added to `faults`, and the topology may lack what they name."""
-    file = _with_defaults(file)
+    written, file = file, _with_defaults(file)
     drafts: _Drafts = {name: {"lo": _loopback(name)} for name in file.nodes}
     pairs = [pair for at in range(len(file.links)) if (pair := _link(file, at, drafts, faults))]
     for name, node in file.nodes.items():
@@ -93,7 +94,7 @@ def resolve(file: File, faults: Found) -> Topology:
         _masters(drafts[name], faults)
     order = {name: _in_order(file.nodes[name], drafts[name], faults) for name in file.nodes}
     _number(order)
-    nodes = {name: _node(file, name, order[name]) for name in file.nodes}
+    nodes = {name: _node(file, name, order[name], written.nodes[name]) for name in file.nodes}
     frozen = {(each.node, each.name): each for node in nodes.values() for each in node.interfaces}
     links = tuple(
         Link(frozen[near.node, near.name], frozen[far.node, far.name], path, file.links[int(path[1])].prefix)
@@ -103,7 +104,7 @@ def resolve(file: File, faults: Found) -> Topology:
 
 
 def _with_defaults(file: File) -> File:
-    """Every node with what it does not say itself; sysctls are joined one by one."""
+    """Every node with what it does not say itself; sysctls and services are joined one by one."""
     defaults = file.defaults.nodes
     if not defaults.model_fields_set:
         return file
@@ -113,7 +114,8 @@ def _with_defaults(file: File) -> File:
 
 def _filled(node: Node, defaults: NodeBody) -> Node:
     silent = defaults.model_fields_set - node.model_fields_set
-    update = {key: getattr(defaults, key) for key in silent} | {"sysctls": {**defaults.sysctls, **node.sysctls}}
+    update = {key: getattr(defaults, key) for key in silent}
+    update |= {key: {**getattr(defaults, key), **getattr(node, key)} for key in _JOINED}
     return node.model_copy(update=update)
 
 
@@ -322,7 +324,8 @@ def _number(order: Mapping[str, list[_Draft]]) -> None:
                 draft.index = next(indexes)
 
 
-def _node(file: File, name: str, order: list[_Draft]) -> ResolvedNode:
+def _node(file: File, name: str, order: list[_Draft], written: Node) -> ResolvedNode:
+    """`written`: the node without the defaults."""
     node = file.nodes[name]
     return ResolvedNode(
         name=name,
@@ -333,4 +336,10 @@ def _node(file: File, name: str, order: list[_Draft]) -> ResolvedNode:
         rules=node.rules,
         neighbours=node.neighbours,
         sysctls=node.sysctls,
+        services=node.services,
+        service_paths={each: _service_path(name, each, written) for each in node.services},
     )
+
+
+def _service_path(node: str, service: str, written: Node) -> Path:
+    return (*(("nodes", node) if service in written.services else ("defaults", "nodes")), "services", service)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lab.model.file import Address, InterfaceBody, Neighbour, Netem, PortVlan, Route, Rule
+from lab.model.file import Address, Command, InterfaceBody, Neighbour, Netem, PortVlan, Role, Route, Rule
 from lab.model.values import Network
 
 Path = tuple[str | int, ...]
@@ -96,6 +96,9 @@ class Node:
     rules: tuple[Rule, ...]
     neighbours: tuple[Neighbour, ...]
     sysctls: Mapping[str, str]
+    services: Mapping[str, Command | Role] = field(default_factory=dict)
+    service_paths: Mapping[str, Path] = field(default_factory=dict)
+    """Where each service stands: at the node, or with the defaults."""
 
     def interface(self, name: str) -> Interface:
         return next(interface for interface in self.interfaces if interface.name == name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -19,6 +20,13 @@ _LAB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}\Z")
 _DEVICE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.+@-]+\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+_SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}\Z")
+FILE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.@+-]{1,200}\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_./=-]+\Z")
+_COUNTER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+_LISTEN = re.compile(r"(?:tcp|udp)/([0-9]{1,5})\Z", re.ASCII)
+_HELD = ("/proc", "/sys", "/dev", "/run/services")  # what every node has of its own, and what its services run in
 _SYSCTL = re.compile(r"[A-Za-z0-9_-]+([./][A-Za-z0-9_@+-]+)*\Z")
 
 
@@ -138,9 +146,75 @@ def _device_sysctl_key(text: str) -> str:
     return text
 
 
+def _word(value: Any) -> str:
+    """Of a command, or a value of its environment."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise wrong(f"{_brief(value)} is no word of a command", "write a text, in quotes where YAML reads something else")
+    text = str(value)
+    if "\0" in text:
+        raise wrong("a NUL byte cannot stand in a word")
+    return text
+
+
+def _argv(value: Any) -> Any:
+    if isinstance(value, str):
+        raise wrong(f"{_brief(value)}: a command is a list of words", f"no shell reads it: write {_split(value)}")
+    if not isinstance(value, (list, tuple)):
+        raise wrong(f"{_brief(value)}: a command is a list of words", "such as [sleep, infinity]")
+    if not value or value[0] == "":
+        raise wrong("a command has at least the name of a program", "such as [sleep, infinity]")
+    return tuple(value)
+
+
+def _split(text: str) -> str:
+    words = text.split()
+    plain = 0 < len(words) < 8 and all(_PLAIN.match(word) for word in words)
+    return f"[{', '.join(words)}]" if plain else "[program, argument, …]"
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def listener(text: str) -> str:
+    """`tcp/PORT` or `udp/PORT`."""
+    found = _LISTEN.match(text)
+    if not found or not 1 <= int(found[1]) <= 65535:
+        raise wrong(f"{text!r} is no port to listen at", "write tcp/PORT or udp/PORT, such as tcp/80")
+    return text
+
+
+def expression(text: str) -> str:
+    """A regular expression that compiles."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise wrong(f"{_brief(text)} is no regular expression: {error}", "a backslash takes a sign as it is") from None
+    return text
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise wrong(f"{_brief(text)} is no path")
+    return text
+
+
+def _directory(text: str) -> str:
+    if not text.startswith("/") or posixpath.normpath(text) != text or "\0" in text or text.startswith("//"):
+        raise wrong(f"{_brief(text)} is no absolute path in its shortest form", "write it as /var/lib/NAME, without . and ..")
+    if text in ("/", "/run") or any(text == held or text.startswith(f"{held}/") for held in _HELD):
+        raise wrong(f"{text} cannot be an empty directory of a service's own", "name one that the program writes to")
+    return text
+
+
 def _text(schema: dict[str, Any] | None = None) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **(schema or {})})
 
+
+_WORD_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "number"}]}
+
+snmp_counter = _matches(_COUNTER, "a counter", "write it as nstat(8) does, such as Icmp6OutRouterAdvertisements")
 
 LabName = Annotated[
     str, AfterValidator(_matches(_LAB, "a lab", "write up to 32 letters, digits, _ or -, a letter or digit first"))
@@ -172,3 +246,24 @@ SysctlValue = Annotated[
 ]
 SysctlKey = Annotated[str, AfterValidator(_sysctl_key)]
 DeviceSysctlKey = Annotated[str, AfterValidator(_device_sysctl_key)]
+ServiceName = Annotated[
+    str, AfterValidator(_matches(_SERVICE, "a service", "write up to 63 letters, digits, _ or -, none of them - at the start"))
+]
+RoleName = Annotated[
+    str, AfterValidator(_matches(_SERVICE, "a role", "write up to 63 letters, digits, _ or -, none of them - at the start"))
+]
+FileName = Annotated[
+    str, AfterValidator(_matches(FILE, "a file of a service", "write letters, digits and any of _ . @ + -, and no folder"))
+]
+VariableName = Annotated[
+    str, AfterValidator(_matches(_VARIABLE, "an environment variable", "write letters, digits and _, no digit first"))
+]
+Word = Annotated[str, BeforeValidator(_word), WithJsonSchema(_WORD_SCHEMA)]
+Argv = Annotated[
+    tuple[Word, ...], BeforeValidator(_argv), WithJsonSchema({"type": "array", "minItems": 1, "items": _WORD_SCHEMA})
+]
+Listener = Annotated[str, AfterValidator(listener), _text({"examples": ["tcp/80", "udp/53"]})]
+Expression = Annotated[str, AfterValidator(expression), _text({"format": "regex"})]
+NodePath = Annotated[str, AfterValidator(_path)]
+Directory = Annotated[str, AfterValidator(_directory), _text({"pattern": "^/"})]
+Counter = Annotated[str, AfterValidator(snmp_counter)]

@@ -1,12 +1,13 @@
-"""The parameters of a topology: what its first document declares, and what they are once `--set` has spoken.
+"""The parameters of a topology, or of a role: what is declared, and what they are once values are given.
 
-A parameter is `name: default` or `name: {default:, type:, choices:, min:, max:, help:}`. Texts given from outside are
-read as the type of the default. Nothing here knows where the topology's own text begins.
+A parameter is `name: default` or `name: {default:, type:, choices:, min:, max:, help:}`, or without a default
+`name: {required: true, type:, …}`. Texts given from outside are read as the type of the default. Nothing here knows where
+the topology's own text begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from lab.topology.yamlhints import Fault
 Values = Mapping[str, object]
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": float, "list": list, "dict": dict}
-_LONG = ("default", "type", "choices", "min", "max", "help")
+_LONG = ("default", "required", "type", "choices", "min", "max", "help")
 _ARTICLES = {"int": "an int"}
 _EXAMPLES = {"bool": "true or false", "list": "a list in YAML, such as '[a, b]'", "dict": "a mapping in YAML: '{a: 1}'"}
 # Names that a template already has a meaning for: Jinja2's globals, its special names and its keywords.
@@ -32,7 +33,9 @@ _TAKEN = frozenset(_GLOBALS + _SPECIAL + _WORDS)
 
 @dataclass(frozen=True)
 class Param:
-    """One declared parameter; `type` is a key of _TYPES, or "any" where only a null default says nothing."""
+    """One declared parameter; `type` is a key of _TYPES, or "any" where only a null default says nothing.
+
+    A `required` one has the default None, which is no value of it."""
 
     name: str
     default: Any
@@ -40,9 +43,10 @@ class Param:
     choices: tuple[Any, ...] = ()
     low: float | None = None
     high: float | None = None
+    required: bool = False
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """A value of a parameter is wrong, or the part `key` of its long form."""
 
     def __init__(self, message: str, hint: str | None = None, key: str = "default") -> None:
@@ -57,7 +61,15 @@ def declare(head: str) -> tuple[dict[str, Param], tuple[Fault, ...]]:
     parsed = parse(head)
     if parsed.faults:
         return {}, parsed.faults
-    reader = _Reader(parsed)
+    reader = _Reader()
+    reader.document(parsed)
+    return reader.params, tuple(reader.faults)
+
+
+def declared(value: object, spot: Spot, taken: Collection[str]) -> tuple[dict[str, Param], tuple[Fault, ...]]:
+    """The same of the value of a key `params` that stands in a larger document; `taken` are names that mean something else."""
+    reader = _Reader(taken)
+    reader.mapping(value, spot)
     return reader.params, tuple(reader.faults)
 
 
@@ -70,11 +82,21 @@ def settle(params: Mapping[str, Param], sets: Values, source: str) -> tuple[Valu
             problems.append(_unknown(name, params, source))
             continue
         try:
-            value = _convert(params[name], given)
-            values[name] = value if value is None else _check(params[name], value)
-        except _RefusedError as refused:
+            values[name] = accept(params[name], given)
+        except RefusedError as refused:
             problems.append(Problem(f"parameter {name}: {refused.message}", refused.hint))
+    problems += [_missing(each) for each in params.values() if each.required and each.name not in sets]
     return MappingProxyType(values), problems
+
+
+def accept(param: Param, given: object) -> Any:
+    """`given` as a value of the parameter, or RefusedError."""
+    value = _convert(param, given)
+    return value if value is None else _check(param, value)
+
+
+def _missing(param: Param) -> Problem:
+    return Problem(f"parameter {param.name}: a value must be given", f"write --set {param.name}=VALUE")
 
 
 def _unknown(name: str, params: Mapping[str, Param], source: str) -> Problem:
@@ -89,6 +111,8 @@ def _convert(param: Param, given: object) -> Any:
     """`given` as the parameter's type."""
     if isinstance(given, str) and param.type != "str":
         given = _read(param.type, given)
+    if given is None and param.required:
+        raise RefusedError("a value must be given")
     if given is None and param.default is None:
         return None
     if isinstance(given, tuple):
@@ -118,20 +142,20 @@ def _fits(kind: str, value: object) -> bool:
     return type(value) is _TYPES[kind]
 
 
-def _wrong_type(kind: str, given: object, key: str = "default") -> _RefusedError:
+def _wrong_type(kind: str, given: object, key: str = "default") -> RefusedError:
     name = "a plain value" if kind == "any" else _ARTICLES.get(kind, f"a {kind}")
     example = _EXAMPLES.get(kind)
-    return _RefusedError(f"{shown(given)} is not {name}", f"write {example}" if example else None, key)
+    return RefusedError(f"{shown(given)} is not {name}", f"write {example}" if example else None, key)
 
 
 def _check(param: Param, value: Any) -> Any:
     if param.choices and value not in param.choices:
         known = listed(map(shown, param.choices))
-        raise _RefusedError(f"{shown(value)} is not one of its choices", f"choices are: {known}")
+        raise RefusedError(f"{shown(value)} is not one of its choices", f"choices are: {known}")
     if param.low is not None and not value >= param.low:
-        raise _RefusedError(f"{shown(value)} is less than {param.low}, its least")
+        raise RefusedError(f"{shown(value)} is less than {param.low}, its least")
     if param.high is not None and not value <= param.high:
-        raise _RefusedError(f"{shown(value)} is more than {param.high}, its most")
+        raise RefusedError(f"{shown(value)} is more than {param.high}, its most")
     return value
 
 
@@ -139,20 +163,28 @@ def _check(param: Param, value: Any) -> Any:
 
 
 class _Reader:
-    """Reads a parsed head: `params` are those without a fault."""
+    """Reads declarations: `params` are those without a fault."""
 
-    def __init__(self, parsed: Parsed) -> None:
+    def __init__(self, taken: Collection[str] = ()) -> None:
         self.params: dict[str, Param] = {}
         self.faults: list[Fault] = []
+        self._taken = taken
+
+    def document(self, parsed: Parsed) -> None:
+        """A document that holds nothing else."""
         top, spots = self._mapping(parsed.value, parsed.spot, "this document")
         for key in top:
             if key != "params":
                 hint = "the topology begins after a line `---`"
                 self.faults.append(Fault(spots[key].key_at, f"only `params` may stand here, not {shown(key)}", hint))
         if top.get("params") is not None:
-            declared, spots = self._mapping(top["params"], spots["params"], "`params`")
-            for name, value in declared.items():
-                self._declare(name, value, spots[name])
+            self.mapping(top["params"], spots["params"])
+
+    def mapping(self, value: object, spot: Spot) -> None:
+        """The declarations themselves."""
+        declared, spots = self._mapping(value, spot, "`params`")
+        for name, each in declared.items():
+            self._declare(name, each, spots[name])
 
     def _mapping(self, value: Any, spot: Spot, what: str) -> tuple[dict[str, Any], dict[str, Spot]]:
         if isinstance(value, dict) and isinstance(spot.branch, dict):
@@ -166,12 +198,15 @@ class _Reader:
             message = f"the parameter name {shown(name)} {why}"
             self.faults.append(Fault(spot.key_at, message, "begin with a letter, and use letters, digits and `_`"))
             return
-        long = isinstance(value, dict) and "default" in value
+        if name in self._taken:
+            self.faults.append(Fault(spot.key_at, f"the parameter name {shown(name)} is taken", "choose another one"))
+            return
+        long = isinstance(value, dict) and ("default" in value or isinstance(value.get("required"), bool))
         spots = spot.branch if long and isinstance(spot.branch, dict) else {"default": spot}
         try:
             self.params[name] = _specified(name, value if long else {"default": value})
-        except _RefusedError as refused:
-            self.faults.append(Fault(spots[refused.key].at, f"parameter {name}: {refused.message}", refused.hint))
+        except RefusedError as refused:
+            self.faults.append(Fault(spots.get(refused.key, spot).at, f"parameter {name}: {refused.message}", refused.hint))
 
 
 def _refusal(name: str) -> str | None:
@@ -184,27 +219,39 @@ def _specified(name: str, spec: Mapping[str, Any]) -> Param:
     """The parameter of a long form; the short form is one with only `default`."""
     for key in spec:
         if key not in _LONG:
-            raise _RefusedError(f"there is no {shown(key)} here", did_you_mean(key, _LONG, "there are: "), key)
-    kind = _type(spec)
+            raise RefusedError(f"there is no {shown(key)} here", did_you_mean(key, _LONG, "there are: "), key)
+    kind, required = _type(spec), _required(spec)
     param = Param(
         name,
-        _part(spec, "default", kind),
+        None if required else _part(spec, "default", kind),
         kind,
         tuple(_choices(spec, kind)),
         _bound(spec, "min", kind),
         _bound(spec, "max", kind),
+        required,
     )
     if param.default is not None:
         _check(param, param.default)
     return param
 
 
+def _required(spec: Mapping[str, Any]) -> bool:
+    required = spec.get("required", False)
+    if not isinstance(required, bool):
+        raise RefusedError("`required` must be true or false", None, "required")
+    if required and "default" in spec:
+        raise RefusedError("a required parameter has no default", "remove one of them", "required")
+    if not required and "default" not in spec:
+        raise RefusedError("there is no default", "add `default:`, or write `required: true`", "required")
+    return required
+
+
 def _type(spec: Mapping[str, Any]) -> str:
-    default, kind = spec["default"], spec.get("type")
+    default, kind = spec.get("default"), spec.get("type")
     if kind is None:
         return next((name for name, of in _TYPES.items() if type(default) is of), "any")
     if kind not in list(_TYPES):
-        raise _RefusedError(f"there is no type {shown(kind)}", f"types are: {listed(_TYPES)}", "type")
+        raise RefusedError(f"there is no type {shown(kind)}", f"types are: {listed(_TYPES)}", "type")
     return str(kind)
 
 
@@ -223,7 +270,7 @@ def _part(spec: Mapping[str, Any], key: str, kind: str, value: Any = None) -> An
 def _choices(spec: Mapping[str, Any], kind: str) -> list[Any]:
     choices = spec.get("choices", [])
     if not isinstance(choices, list) or ("choices" in spec and not choices):
-        raise _RefusedError("`choices` must be a list", "such as `choices: [a, b]`", "choices")
+        raise RefusedError("`choices` must be a list", "such as `choices: [a, b]`", "choices")
     return [_part(spec, "choices", kind, value) for value in choices]
 
 
@@ -232,5 +279,5 @@ def _bound(spec: Mapping[str, Any], key: str, kind: str) -> float | None:
     if value is None:
         return None
     if kind not in ("int", "float") or type(value) not in (int, float):
-        raise _RefusedError(f"`{key}` must be a number, and the parameter an int or a float", None, key)
+        raise RefusedError(f"`{key}` must be a number, and the parameter an int or a float", None, key)
     return value  # type: ignore[no-any-return]

@@ -5,8 +5,15 @@ whose end says that the parent is gone; as descriptor 3 the request, as standard
 files that need no reader. See sandbox.py for the other side.
 
     request     {"source": text, "params": {name: value}, "marks": null | "all" | "outer", "seconds": float}
-    answer      {"text": text}  or  {"fault": kind, "message": text, "line": int | null, "name": text, "names": {name: line}}
-    kinds       syntax undefined unsafe loader time memory output failed ours
+    answer      {"text": text}  or  a fault
+    fault       {"fault": kind, "message": text, "line": int | null, "name": text, "names": {name: line}, "template": text}
+    kinds       syntax undefined unsafe loader time memory output failed refused ours
+
+Or files of roles, many at once; then faults are told one by one, and the batch ends early where its limits are met:
+
+    request     {"batch": {"folders": {folder: {"files": {name: text}, "words": [text]}}, "shared": {name: value},
+                 "items": [{"folder": folder, "wanted": [name], "context": {name: value}, "node": name}]}, "seconds": float}
+    answer      {"items": [{"files": [text | fault], "words": [text | fault]}]}
 """
 
 from __future__ import annotations
@@ -19,11 +26,12 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
-from jinja2 import BaseLoader, StrictUndefined
+from jinja2 import BaseLoader, FunctionLoader, StrictUndefined, Template
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -40,6 +48,7 @@ _LIMITS = {
     resource.RLIMIT_NPROC: 0,
 }
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_FILE = "<template>"  # what Jinja2 calls a template without a file, in tracebacks
 _UNDEFINED = re.compile(r"^'(\w+)' is undefined$")
 
 Answer = dict[str, Any]
@@ -60,21 +69,17 @@ class Undefined(StrictUndefined):
     __index__ = StrictUndefined._fail_with_undefined_error
 
 
-class Environment(ImmutableSandboxedEnvironment):
-    """Jinja2 as a topology may use it: the same file and parameters always give the same text."""
+class RefusedError(Exception):
+    """A role's template says that it cannot be."""
+
+
+class _Bounded(ImmutableSandboxedEnvironment):
+    """Jinja2 as files from a user may use it: the same file and values always give the same text."""
 
     intercepted_binops = frozenset(("*", "**"))
 
-    def __init__(self) -> None:
-        super().__init__(
-            line_statement_prefix="#%",
-            keep_trailing_newline=True,
-            undefined=Undefined,
-            loader=BaseLoader(),
-            finalize=_as_yaml,
-            cache_size=0,
-            auto_reload=False,
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(keep_trailing_newline=True, undefined=Undefined, auto_reload=False, **options)
         del self.globals["lipsum"], self.filters["random"]
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -83,6 +88,29 @@ class Environment(ImmutableSandboxedEnvironment):
             if (size * right if operator == "**" else size + other) > limits.NUMBER:
                 raise OverflowError("the result is too large a number")
         return super().call_binop(context, operator, left, right)
+
+
+class Environment(_Bounded):
+    """Of a topology, which becomes YAML."""
+
+    def __init__(self) -> None:
+        super().__init__(line_statement_prefix="#%", loader=BaseLoader(), finalize=_as_yaml, cache_size=0)
+
+
+class RoleEnvironment(_Bounded):
+    """Of a role's files, as configuration files are templated: only those of its own folder can be included."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, cache_size=-1, loader=FunctionLoader(self._load))
+        self.globals["fail"] = _refuse
+        self._files = files
+
+    def _load(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
+        return (self._files[name], f"{_FILE}/{name}", lambda: True) if name in self._files else None
+
+
+def _refuse(message: object) -> None:
+    raise RefusedError(str(message))
 
 
 def _as_yaml(value: object) -> object:
@@ -102,7 +130,8 @@ def main() -> None:
         return
     _die_with_parent()
     try:
-        answer = serve(json.loads(_read(REQUEST)))
+        request = json.loads(_read(REQUEST))
+        answer = serve_batch(request) if "batch" in request else serve(request)
     except MemoryError:
         answer = _fault("memory")
     except Exception:
@@ -128,7 +157,11 @@ def serve(request: Mapping[str, Any]) -> Answer:
 def render(environment: Environment, source: str, params: Mapping[str, object], most: int) -> str:
     """The rendered text. OutOfRoomError beyond `most` characters, ValueError for what UTF-8 cannot hold, both with the
     template's line in their traceback."""
-    pieces = environment.from_string(source).generate(params)
+    return _filled(environment.from_string(source), params, most)
+
+
+def _filled(template: Template, values: Mapping[str, object], most: int) -> str:
+    pieces = template.generate(values)
     done: list[str] = []
     size = 0
     for piece in pieces:
@@ -141,6 +174,61 @@ def render(environment: Environment, source: str, params: Mapping[str, object], 
     return "".join(done)
 
 
+def serve_batch(request: Mapping[str, Any]) -> Answer:
+    """The answer to one request for files of roles."""
+    batch = request["batch"]
+    folders = {name: _Folder(each["files"], each["words"]) for name, each in batch["folders"].items()}
+    shared, items, room = batch["shared"], [], limits.OUTPUT
+    with suppress(_EndError, OutOfTimeError), _alarm(request["seconds"]):
+        for item in batch["items"]:
+            values = shared | item["context"] | {"node": shared["nodes"][item["node"]]}
+            answer: dict[str, list[Any]] = {"files": [], "words": []}
+            items.append(answer)
+            for texts in folders[item["folder"]].texts(item["wanted"], values, answer, room):
+                room -= len(texts)
+    return {"items": items}
+
+
+class _EndError(Exception):
+    """The limits of the whole batch are met: the fault is told, and nothing more is rendered."""
+
+
+class _Folder:
+    """The templates of one role, each compiled once."""
+
+    def __init__(self, files: Mapping[str, str], words: list[str]) -> None:
+        self._environment, self._files, self._words = RoleEnvironment(files), files, words
+        self._compiled: dict[str, Template] = {}
+
+    def texts(self, wanted: list[str], values: Mapping[str, object], answer: dict[str, list[Any]], room: int) -> Iterator[str]:
+        """Fills `answer` in; yields each text."""
+        for name in wanted:
+            yield from self._one(partial(self._environment.get_template, name), name, values, answer["files"], room)
+        for word in self._words:
+            yield from self._one(partial(self._word, word), "", values, answer["words"], room)
+
+    def _word(self, source: str) -> Template:
+        if source not in self._compiled:
+            self._compiled[source] = self._environment.from_string(source)
+        return self._compiled[source]
+
+    def _one(
+        self, compiled: Callable[[], Template], name: str, values: Mapping[str, object], answers: list[Any], room: int
+    ) -> Iterator[str]:
+        try:
+            text = _filled(compiled(), values, room)
+        except Exception as error:
+            fault = _explain(error)
+            if name and fault["template"] == name:
+                fault |= _others(error, self._environment, self._files[name], values)
+            answers.append(fault)
+            if fault["fault"] in ("time", "memory", "output"):
+                raise _EndError from None
+            return
+        answers.append(text)
+        yield text
+
+
 def _explain(error: Exception) -> Answer:
     kinds: dict[type[Exception], str] = {
         TemplateNotFound: "loader",
@@ -150,25 +238,27 @@ def _explain(error: Exception) -> Answer:
         OutOfTimeError: "time",
         OutOfRoomError: "output",
         MemoryError: "memory",
+        RefusedError: "refused",
     }
     kind = next((name for of, name in kinds.items() if isinstance(error, of)), "failed")
     message = str(error) if kind != "failed" else f"{type(error).__name__}: {getattr(error, 'msg', error)}"
     found = _UNDEFINED.match(message) if kind == "undefined" else None
-    return _fault(kind, message, _line(error), found[1] if found else "")
+    return _fault(kind, message, *_spot(error), found[1] if found else "")
 
 
-def _line(error: Exception) -> int | None:
-    """The innermost line of the template that the error passed through."""
-    line = error.lineno if isinstance(error, TemplateSyntaxError) else None
+def _spot(error: Exception) -> tuple[str, int | None]:
+    """The innermost template that the error passed through, and its line there; "" is one without a file."""
+    name, line = (error.name or "", error.lineno) if isinstance(error, TemplateSyntaxError) else ("", None)
     trace = error.__traceback__
     while trace:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
+        file, _, inner = trace.tb_frame.f_code.co_filename.partition("/")
+        if file == _FILE:
+            name, line = inner, trace.tb_lineno
         trace = trace.tb_next
-    return line
+    return name, line
 
 
-def _others(error: Exception, environment: Environment, source: str, params: Mapping[str, object]) -> Answer:
+def _others(error: Exception, environment: _Bounded, source: str, params: Mapping[str, object]) -> Answer:
     """Every name that the template reads and nothing defines, with its first line: Jinja2 itself stops at one."""
     if not isinstance(error, UndefinedError):
         return {}
@@ -189,8 +279,8 @@ def _asks_for_definition(node: Any) -> bool:
     return node.name in ("defined", "undefined", "default", "d")
 
 
-def _fault(kind: str, message: str = "", line: int | None = None, name: str = "") -> Answer:
-    return {"fault": kind, "message": message, "line": line, "name": name, "names": {}}
+def _fault(kind: str, message: str = "", template: str = "", line: int | None = None, name: str = "") -> Answer:
+    return {"fault": kind, "message": message, "line": line, "name": name, "names": {}, "template": template}
 
 
 @contextmanager

@@ -12,12 +12,12 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Literal, Self
+from typing import Any, Literal, Self, cast
 
 from lab.topology import limits
 
@@ -32,7 +32,8 @@ Marks = Literal["all", "outer"]
 class Fault:
     """Why a template has no text. `line` counts from 1 in the template; `names` are undefined names and their lines.
 
-    Kinds: syntax undefined unsafe loader time memory output failed.
+    Kinds: syntax undefined unsafe loader time memory output failed; of a role's also refused, by a template itself.
+    `template` is the file of a role that the line is in.
     """
 
     kind: str
@@ -40,6 +41,36 @@ class Fault:
     line: int | None = None
     name: str = ""
     names: Mapping[str, int] = field(default_factory=dict)
+    template: str = ""
+
+
+Filled = str | Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Templates of one role: `files` by name, which can include each other, and `words`, which have no file."""
+
+    files: Mapping[str, str]
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One service: which files of its folder are wanted (the words always are), and what its templates see."""
+
+    folder: str
+    wanted: tuple[str, ...]
+    context: Mapping[str, object]
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What became of an item: its wanted files and its words, in their order; fewer where the batch ended early."""
+
+    files: tuple[Filled, ...]
+    words: tuple[Filled, ...]
 
 
 class Renderer:
@@ -63,7 +94,15 @@ class Renderer:
 
     def send(self, source: str, params: Mapping[str, object], marks: Marks | None = None) -> None:
         """Hand over the template; the deadline starts to run."""
-        request = {"source": source, "params": dict(params), "marks": marks, "seconds": limits.DEADLINE}
+        self._send({"source": source, "params": dict(params), "marks": marks})
+
+    def send_batch(self, folders: Mapping[str, Folder], items: Sequence[Item], shared: Mapping[str, object]) -> None:
+        """Hand over services; `shared` is what all their templates see, with `nodes`, of which `node` becomes the item's."""
+        named = {name: {"files": dict(each.files), "words": each.words} for name, each in folders.items()}
+        self._send({"batch": {"folders": named, "items": [_plain(item) for item in items], "shared": dict(shared)}})
+
+    def _send(self, job: Mapping[str, object]) -> None:
+        request = {**job, "seconds": limits.DEADLINE}
         with open(self._request, "wb", closefd=False) as file:
             file.write(json.dumps(request).encode())
         self._deadline = monotonic() + limits.DEADLINE + limits.GRACE
@@ -71,6 +110,15 @@ class Renderer:
 
     def answer(self) -> str | Fault:
         """Wait for the text, or for the reason why there is none. RuntimeError for a fault of ours."""
+        answer = self._wait()
+        return answer if isinstance(answer, Fault) else str(answer["text"])
+
+    def answer_batch(self) -> list[Texts] | Fault:
+        """Wait for what became of the items, in their order; fewer where the batch ended early, at the last one's fault."""
+        answer = self._wait()
+        return answer if isinstance(answer, Fault) else [_texts(item) for item in answer["items"]]
+
+    def _wait(self) -> Mapping[str, Any] | Fault:
         with self:
             if not self._child.ended(self._deadline):
                 return Fault("time")
@@ -150,7 +198,19 @@ def _kept(undo: ExitStack, descriptors: tuple[int, int]) -> list[int]:
     return moved
 
 
-def _read(data: bytes, status: int) -> str | Fault:
+def _plain(item: Item) -> dict[str, object]:
+    return {"folder": item.folder, "wanted": item.wanted, "context": dict(item.context), "node": item.node}
+
+
+def _texts(answer: Mapping[str, Any]) -> Texts:
+    return Texts(tuple(map(_filled, answer["files"])), tuple(map(_filled, answer["words"])))
+
+
+def _filled(answer: Any) -> Filled:
+    return answer if isinstance(answer, str) else _fault(answer)
+
+
+def _read(data: bytes, status: int) -> Mapping[str, Any] | Fault:
     if -status in (signal.SIGXCPU, signal.SIGKILL):
         return Fault("time" if -status == signal.SIGXCPU else "memory")
     try:
@@ -159,8 +219,12 @@ def _read(data: bytes, status: int) -> str | Fault:
         if status < 0:
             return Fault("failed", f"the renderer was ended by {signal.Signals(-status).name}")
         raise RuntimeError(f"the renderer ended with {status}: {data[-2000:].decode(errors='replace')}") from None
-    if "text" in answer:
-        return str(answer["text"])
+    if "fault" not in answer:
+        return cast("Mapping[str, Any]", answer)
     if answer["fault"] == "ours":
         raise RuntimeError(f"the renderer failed: {answer['message']}")
-    return Fault(answer["fault"], answer["message"], answer["line"], answer["name"], answer["names"])
+    return _fault(answer)
+
+
+def _fault(answer: Mapping[str, Any]) -> Fault:
+    return Fault(*(answer[key] for key in ("fault", "message", "line", "name", "names", "template")))

@@ -1,4 +1,4 @@
-"""The topologies that come with `lab`; only where they lie, never what is in them."""
+"""The topologies and roles that come with `lab`; only where they lie, never what is in them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ def shipped_topologies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_folder().glob("*.yaml"))}
 
 
+def shipped_templates() -> Path:
+    """The folder of the shipped roles."""
+    return _beside("templates")
+
+
 def _folder() -> Path:
-    """`lab/topologies` in an installed wheel, `topologies` beside the package in a checkout."""
+    return _beside("topologies")
+
+
+def _beside(name: str) -> Path:
+    """`lab/NAME` in an installed wheel, `NAME` beside the package in a checkout."""
     package = Path(__file__).resolve().parent.parent
-    inside = package / "topologies"
-    return inside if inside.is_dir() else package.parent / "topologies"
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name

@@ -17,7 +17,7 @@ from lab.errors import Place, Problem, TopologyError
 from lab.topology.shipped import shipped_topologies
 from lab.topology.words import did_you_mean, listed
 
-LARGEST = 8 << 20  # bytes of a topology file
+LARGEST = 8 << 20  # bytes of a file
 _SUFFIXES = (".yaml", ".yml")
 # Planes 15 and 16, private use: lab writes them into a template to learn where each rendered character came from.
 _RESERVED = re.compile("[\U000f0000-\U0010ffff]")
@@ -39,8 +39,12 @@ def read_source(name: str | Path) -> Source:
     shipped names. TopologyError where there is none, or where it is no UTF-8 text of at most 8 MiB.
     """
     path = Path(name) if _is_path(name) else _shipped(str(name))
-    text = _decode(str(path), _read(path))
-    return Source(str(path), text, path.parent.absolute())
+    return Source(str(path), read_text(path), path.parent.absolute())
+
+
+def read_text(path: Path) -> str:
+    """A regular file of UTF-8 text, of at most 8 MiB; TopologyError where it is anything else."""
+    return _decode(str(path), _read(path))
 
 
 def _is_path(name: str | Path) -> bool:

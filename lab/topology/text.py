@@ -60,7 +60,8 @@ def declared_params(source: Source) -> Values:
 def start(source: Source, sets: Values = NOTHING) -> Rendering:
     """Begin to load `source`: Jinja2 works in its own process until the result is asked for.
 
-    TopologyError at once where the parameters' document is wrong; all else comes with the result.
+    TopologyError at once where the parameters' document is wrong, or a required one has no value; all else comes with the
+    result.
     """
     sheet, head = split(source)
     renderer = Renderer() if _JINJA.search(sheet.text, sheet.body) else None
@@ -82,7 +83,10 @@ def _settle(sheet: Sheet, head: str, sets: Values) -> tuple[Values, list[Problem
     params, faults = declare(head)
     if faults:
         raise TopologyError(of_yaml(faults, Plain(sheet)))
-    return settle(params, sets, sheet.name)
+    values, problems = settle(params, sets, sheet.name)
+    if any(param.required and values[param.name] is None for param in params.values()):
+        raise TopologyError(problems)  # with nothing in its place, what follows would be hollow
+    return values, problems
 
 
 class Rendering:

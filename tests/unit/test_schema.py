@@ -92,6 +92,13 @@ FORMS: dict[str, object] = {
     "one member": node({"interfaces": {"d": {"kind": "dummy"}, "b": {"kind": "bridge", "members": "d"}}}),
     "percentages": link(netem={"loss": "1.5%", "duplicate": 2, "delay": "10ms", "reorder": 0.5, "rate": "1gbit"}),
     "sysctls": node({"sysctls": {"net.ipv4.ip_forward": 1, "net.ipv4.tcp_rmem": "1 2 3", "net.ipv4.tcp_sack": False}}),
+    "a service of a command": node(
+        {"services": {"w": {"command": ["a", 80], "ready": {"listen": "tcp/80", "answer": ["x"]}, "directories": "/var/lib/w"}}}
+    ),
+    "a service of a role": node(
+        {"services": {"http": None, "w": {"role": "http", "port": 81, "env": {"A": 1}, "ready": None}}}
+    ),
+    "services of every node": {"name": "x", "nodes": {}, "defaults": {"nodes": {"services": {"http": None}}}},
     "every kind": node(
         {
             "interfaces": {
@@ -150,6 +157,8 @@ UNKNOWN: dict[str, object] = {
     "endpoint": link(endpoints=["a", {"node": "b", "colour": 1}]),
     "netem": link(netem={"loss": 1, "colour": 1}),
     "port": port({"access": 7, "colour": 1}),
+    "service": node({"services": {"w": {"command": ["a"], "colour": 1}}}),
+    "readiness": node({"services": {"w": {"command": ["a"], "ready": {"colour": 1}}}}),
     "route": node({"routes": [{"to": "10.0.0.0/8", "type": "throw", "colour": 1}]}),
     "nexthop": node({"routes": [{"to": "10.0.0.0/8", "nexthops": [{"colour": 1}]}]}),
     "rule": node({"rules": [{"from": "10.0.0.0/8", "table": 7, "source": "10.0.0.0/8"}]}),
@@ -164,6 +173,8 @@ WRONG: dict[str, object] = {
     "a list": [],
     "unknown kind of node": node({"kind": "ruter"}),
     "unknown kind of interface": interface({"kind": "bridg"}),
+    "a command as a text": node({"services": {"w": {"command": "sleep 1"}}}),
+    "directories of a role": node({"services": {"http": {"directories": ["/x"]}}}),
     "text for a number": dummy(mtu="big"),
     "a number out of range": dummy(mtu=67),
     "no parent": interface({"kind": "vlan", "id": 7}),

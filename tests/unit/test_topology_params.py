@@ -9,7 +9,7 @@ import pytest
 
 from lab.errors import TopologyError
 from lab.topology.params import declare, settle
-from lab.topology.text import Source, declared_params
+from lab.topology.text import Source, declared_params, load
 
 HEAD = """\
 params:
@@ -211,3 +211,36 @@ def test_a_wrong_declaration_is_raised_with_its_place() -> None:
     with pytest.raises(TopologyError) as caught:
         declared_params(Source("x.yaml", "# the diagram\nparams:\n  a-b: 1\n  a-c: 1\n---\n"))
     assert [str(problem.place) for problem in caught.value.problems] == ["x.yaml:3:3", "x.yaml:4:3"]
+
+
+REQUIRED = "params: {peer: {required: true, type: str}, n: {required: true, type: int, min: 1}}"
+
+
+def test_a_required_parameter_must_be_given() -> None:
+    assert settled(REQUIRED, peer="a", n="3") == ({"peer": "a", "n": 3}, [])
+    assert settled(REQUIRED, n=None)[1] == [
+        "parameter n: a value must be given",
+        "parameter peer: a value must be given\n    write --set peer=VALUE",
+    ]
+
+
+def test_a_topology_without_what_it_requires_is_not_rendered() -> None:
+    source = Source("x.yaml", f"{REQUIRED}\n---\nname: {{{{ peer.x.y }}}}\n")
+    with pytest.raises(TopologyError) as caught:
+        load(source, {"n": 0})
+    assert [each.message for each in caught.value.problems] == [
+        "parameter n: 0 is less than 1, its least",
+        "parameter peer: a value must be given",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("params: {a: {required: true, default: 1}}", "parameter a: a required parameter has no default"),
+        ("params: {a: {required: false, type: int}}", "parameter a: there is no default"),
+        ("params: {a: {required: 1, default: 2}}", "parameter a: `required` must be true or false"),
+    ],
+)
+def test_a_parameter_is_required_or_has_a_default(head: str, message: str) -> None:
+    assert [fault.message for fault in declare(head)[1]] == [message]

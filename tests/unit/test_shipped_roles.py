@@ -1,0 +1,295 @@
+"""The roles that come with lab: the files they make, word by word, and what the real programs' own parsers say of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.roles import specs
+
+from lab.errors import TopologyError
+from lab.roles.catalogue import shipped_roles
+from lab.roles.spec import Ready, ServiceSpec
+from lab.topology.shipped import shipped_templates
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def made(tmp_path: Path, services: str) -> ServiceSpec:
+    (spec,) = specs(tmp_path, services)
+    return spec
+
+
+def parsed(tmp_path: Path, name: str, text: str, *argv: str) -> str:
+    """What the program `argv` says of the file, whose name ends `argv`; it must take it."""
+    file = tmp_path / name
+    file.write_text(text)
+    words = [*argv[:-1], argv[-1] + str(file)]
+    done = subprocess.run(words, env=os.environ | {"PATH": PATH}, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
+    found = [(name, role.program, role.package) for name, role in shipped_roles().items()]
+    assert found == [
+        ("dhcpcd", "dhcpcd", "dhcpcd-base"),
+        ("dnsmasq", "dnsmasq", "dnsmasq-base"),
+        ("http", "python3", "python3"),
+        ("radvd", "radvd", "radvd"),
+    ]
+    assert all(role.name == name and role.description for name, role in shipped_roles().items())
+
+
+def test_every_parameter_of_a_shipped_role_is_used_by_it() -> None:
+    for name, role in shipped_roles().items():
+        texts = " ".join([*role.templates.values(), *role.words.values()])
+        assert [param for param in role.params if param not in texts] == [], name
+
+
+def test_the_readme_of_the_roles_names_each_of_them() -> None:
+    readme = (shipped_templates() / "README.md").read_text()
+    for name, role in shipped_roles().items():
+        assert f"`{name}`" in readme
+        assert [param for param in role.params if f"`{param}`" not in readme] == [], name
+
+
+# -- radvd
+
+RADVD = """\
+interface eth0 {
+    AdvSendAdvert on;
+    IgnoreIfMissing off;
+    MinRtrAdvInterval 3;
+    MaxRtrAdvInterval 4;
+    AdvDefaultLifetime 1800;
+    AdvDefaultPreference medium;
+    AdvManagedFlag off;
+    AdvOtherConfigFlag off;
+    AdvCurHopLimit 64;
+    prefix 2001:db8::/64 {
+        AdvOnLink on;
+        AdvAutonomous on;
+        AdvValidLifetime 86400;
+        AdvPreferredLifetime 14400;
+    };
+};
+"""
+
+
+def test_radvd_advertises_the_prefixes_of_the_nodes_own_interfaces(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{radvd: }")
+    assert " ".join(spec.argv) == "radvd --nodaemon --logmethod stderr --config radvd.conf --pidfile radvd.pid"
+    assert spec.ready == Ready(counter="Icmp6OutRouterAdvertisements")
+    assert dict(spec.files) == {"radvd.conf": RADVD}
+
+
+def test_radvd_says_what_its_parameters_ask_for(tmp_path: Path) -> None:
+    words = (
+        "mtu: 1480, managed: true, other: true, lifetime: 0, preference: high, onlink: false, autonomous: false,"
+        " valid: 100, preferred: 50, min_interval: 4.5, max_interval: 6, hop_limit: 0,"
+        ' prefixes: ["2001:db8:1::/64"], rdnss: ["2001:db8::1", "2001:db8::2"], dnssl: [lab, example]'
+    )
+    text = made(tmp_path, f"{{radvd: {{{words}}}}}").files["radvd.conf"]
+    assert " ".join(text.split()) == (
+        "interface eth0 { AdvSendAdvert on; IgnoreIfMissing off; MinRtrAdvInterval 4.5; MaxRtrAdvInterval 6;"
+        " AdvDefaultLifetime 0; AdvDefaultPreference high; AdvManagedFlag on; AdvOtherConfigFlag on; AdvCurHopLimit 0;"
+        " AdvLinkMTU 1480; prefix 2001:db8:1::/64 { AdvOnLink off; AdvAutonomous off; AdvValidLifetime 100;"
+        " AdvPreferredLifetime 50; }; RDNSS 2001:db8::1 2001:db8::2 { }; DNSSL lab example { }; };"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "mtu: 1480, managed: true, other: true, lifetime: 0, preference: high, hop_limit: 0",
+        'prefixes: ["2001:db8:1::/64", "2001:db8:2::/64"], rdnss: ["2001:db8::1", "2001:db8::2"], dnssl: [lab, example]',
+        "interfaces: [eth0, lo], min_interval: 4, max_interval: 6.0",
+    ],
+)
+def test_radvds_own_parser_takes_what_is_made(tmp_path: Path, words: str) -> None:
+    text = made(tmp_path, f"{{radvd: {{{words}}}}}").files["radvd.conf"]
+    assert "syntax ok" in parsed(tmp_path, "radvd.conf", text, "radvd", "--configtest", "--config=")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("interfaces: [eth7]", "role radvd: node a has no interface eth7"),
+        (
+            "min_interval: 4",
+            "role radvd: min_interval can be 0.75 of max_interval at most, which is 3.0",
+        ),
+    ],
+)
+def test_radvd_refuses_what_it_would_fail_on(tmp_path: Path, words: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, f"{{radvd: {{{words}}}}}")
+    assert [each.message for each in caught.value.problems] == [message]
+
+
+def test_radvd_on_a_node_without_a_global_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError) as caught:
+        specs(tmp_path, "{}", "  c: {services: {radvd: }}\n")
+    assert [each.message for each in caught.value.problems] == [
+        "role radvd: no interface of node c has a global IPv6 address: give it one, or name `interfaces`"
+    ]
+
+
+# -- dnsmasq
+
+DNSMASQ = """\
+no-resolv
+no-hosts
+no-poll
+pid-file=/run/services/dnsmasq/dnsmasq.pid
+domain=lab
+local=/lab/
+addn-hosts=/run/services/dnsmasq/hosts
+"""
+HOSTS = "10.0.0.1 a.lab\n2001:db8::1 a.lab\n10.0.0.2 b.lab\n"
+
+
+def test_dnsmasq_serves_the_names_of_the_topology(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{dnsmasq: }")
+    assert spec.argv == (
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--log-facility=-",
+        "--user=root",
+        "--group=root",
+        "--conf-file=dnsmasq.conf",
+    )
+    assert spec.ready == Ready(listen=("udp/53",))
+    assert dict(spec.files) == {"dnsmasq.conf": DNSMASQ, "hosts": HOSTS}
+
+
+EVERYTHING = (
+    'domain: example, records: {www.example: [10.0.0.9, "2001:db8::9"], one.example: 10.0.0.8}, servers: [10.0.0.2],'
+    ' interfaces: [eth0], bind: dynamic, dhcp: ["10.0.0.100,10.0.0.200,1h"],'
+    ' dhcp6: ["::100,::1ff,constructor:eth0,64,1h"],'
+    ' options: ["option:router,10.0.0.1"], hosts: ["02:00:00:00:00:01,10.0.0.150"], ra: true'
+)
+
+
+def test_dnsmasq_says_what_its_parameters_ask_for(tmp_path: Path) -> None:
+    spec = made(tmp_path, f"{{d: {{role: dnsmasq, {EVERYTHING}}}}}")
+    assert spec.files["dnsmasq.conf"].splitlines() == [
+        "no-resolv",
+        "no-hosts",
+        "no-poll",
+        "pid-file=/run/services/d/dnsmasq.pid",
+        "domain=example",
+        "local=/example/",
+        "addn-hosts=/run/services/d/hosts",
+        "server=10.0.0.2",
+        "interface=eth0",
+        "bind-dynamic",
+        "dhcp-leasefile=/run/services/d/leases",
+        "dhcp-authoritative",
+        "no-ping",
+        "dhcp-range=10.0.0.100,10.0.0.200,1h",
+        "dhcp-range=::100,::1ff,constructor:eth0,64,1h",
+        "dhcp-host=02:00:00:00:00:01,10.0.0.150",
+        "dhcp-option=option:router,10.0.0.1",
+        "enable-ra",
+    ]
+    assert spec.files["hosts"].splitlines()[-3:] == ["10.0.0.9 www.example", "2001:db8::9 www.example", "10.0.0.8 one.example"]
+
+
+@pytest.mark.parametrize(
+    ("words", "listen"),
+    [
+        ("", ("udp/53",)),
+        ('dhcp: ["10.0.0.100,10.0.0.200"]', ("udp/53", "udp/67")),
+        ('dns: false, dhcp: ["10.0.0.100,10.0.0.200"]', ("udp/67",)),
+        ('dns: false, dhcp6: ["::1,::9,constructor:eth0", "2001:db8::,ra-only"]', ("udp/547",)),
+        ('dns: false, ra: true, dhcp6: ["2001:db8::,ra-only"]', ()),
+    ],
+)
+def test_dnsmasq_is_ready_once_it_serves_what_it_was_asked_for(tmp_path: Path, words: str, listen: tuple[str, ...]) -> None:
+    assert made(tmp_path, f"{{dnsmasq: {{{words}}}}}").ready == Ready(listen=listen)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        EVERYTHING,
+        "bind: interfaces, interfaces: [lo, eth0], ping: true",
+        'dns: false, dhcp6: ["2001:db8::,ra-only"], ra: true',
+    ],
+)
+def test_dnsmasqs_own_parser_takes_what_is_made(tmp_path: Path, words: str) -> None:
+    text = made(tmp_path, f"{{dnsmasq: {{{words}}}}}").files["dnsmasq.conf"]
+    assert "syntax check OK" in parsed(tmp_path, "dnsmasq.conf", text, "dnsmasq", "--test", "--conf-file=")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("dns: false", "role dnsmasq: nothing is served: leave dns on, or give a range as dhcp or dhcp6"),
+        ("interfaces: [eth7]", "role dnsmasq: node a has no interface eth7"),
+    ],
+)
+def test_dnsmasq_refuses_what_it_would_fail_on(tmp_path: Path, words: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, f"{{dnsmasq: {{{words}}}}}")
+    assert [each.message for each in caught.value.problems] == [message]
+
+
+# -- http
+
+
+def test_the_http_server_has_a_page_that_names_its_node(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{web1: {role: http, port: 8080}}")
+    assert spec.argv == ("python3", "-I", "-u", "-m", "http.server", "--bind", "::", "8080")
+    assert spec.ready == Ready(listen=("tcp/8080",))
+    assert dict(spec.files) == {"index.html": "<!doctype html>\n<title>a</title>\n<p>This is web1 on a of x.\n"}
+
+
+def test_the_http_server_takes_pages_of_ones_own(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{http: {page: hello, files: {more.txt: text}}}")
+    assert dict(spec.files) == {"index.html": "hello\n", "more.txt": "text"}
+
+
+# -- dhcpcd
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "line"),
+    [
+        ("", "ipv4only\nnoipv4ll\nnodelay\nnoarp\ninterface eth0\n", r"leased \S+ for"),
+        ("probe: true, lease: 60", "ipv4only\nnoipv4ll\nnodelay\ninterface eth0\nleasetime 60\n", r"leased \S+ for"),
+        ("v6: true", "noipv4ll\nnodelay\nnoarp\ninterface eth0\nnoipv6rs\nia_na\n", r"leased \S+ for"),
+        (
+            "v4: false, v6: true",
+            "ipv6only\nnoipv4ll\nnodelay\nnoarp\ninterface eth0\nnoipv6rs\nia_na\n",
+            r"adding address \S+/128",
+        ),
+    ],
+)
+def test_dhcpcd_asks_for_what_it_should(tmp_path: Path, words: str, text: str, line: str) -> None:
+    spec = made(tmp_path, f"{{dhcpcd: {{{words}}}}}")
+    assert spec.argv == ("dhcpcd", "--nobackground", "--config", "/run/services/dhcpcd/dhcpcd.conf", "eth0")
+    assert (spec.directories, spec.ready) == (("/var/lib/dhcpcd",), Ready(line=line))
+    options = "option subnet_mask, routers, broadcast_address, interface_mtu, classless_static_routes\n"
+    head, device, tail = text.partition("interface eth0\n")
+    wanted = f"script /bin/true\nduid ll\nallowinterfaces eth0\n{head}{device}{options}{tail}"
+    assert dict(spec.files) == {"dhcpcd.conf": wanted}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("v4: false", "role dhcpcd: nothing is asked for: leave v4 on, or set v6"),
+        ("interface: eth7", "role dhcpcd: node a has no interface eth7"),
+    ],
+)
+def test_dhcpcd_refuses_what_it_would_fail_on(tmp_path: Path, words: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, f"{{dhcpcd: {{{words}}}}}")
+    assert [each.message for each in caught.value.problems] == [message]
