@@ -39,7 +39,7 @@ def logs(settings: Settings, lab: str, node: str, service: str | None, lines: in
       lab logs monday r1
       lab logs monday r1 radvd -n 20 -f
 
-    See also: lab inspect, which shows whether they run
+    See also: lab inspect, lab wait
     """
     from lab import live
 

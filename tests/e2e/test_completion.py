@@ -114,7 +114,7 @@ OFFERS = {
     "lab exec monday ": {"client", "lan"},
     "lab inspect tue": {"tuesday"},
     "lab up two": {"two-hosts"},
-    "lab up off": {"office.yaml"},
+    "lab up off": {"office", "office.yaml"},
     "lab validate su": {"sub/"},
     "lab validate sub/": {"sub/inner.yml"},
     "lab run rp": {"rp-filter"},
