@@ -28,11 +28,11 @@ def validate(settings: Settings, topology: str, params: dict[str, object]) -> No
     """Check a topology without making anything.
 
     Every problem is told at once, each with file, line and column and what to write instead. As root it is also tried
-    whether this kernel has what the topology needs. FILE is a path, NAME that of a shipped topology.
+    whether this host has what the topology needs: features of the kernel, programs of services. FILE is a path, NAME that of a shipped topology.
 
     \b
     Exit status:
-      0  it is well       2  it is wrong       3  this kernel lacks something
+      0  it is well       2  it is wrong       3  this host lacks something
 
     \b
     Example:
@@ -52,7 +52,7 @@ def validate(settings: Settings, topology: str, params: dict[str, object]) -> No
     elif settings.verbosity >= 0:
         print(f"{found.source.name}: {found.topology.name} is well: {_count(nodes, 'node')}, {_count(links, 'link')}")
     if lacking is None and settings.verbosity >= 0:
-        say("lab: kernel features were not tried: that needs root")
+        say("lab: what this host has for it was not tried: that needs root")
 
 
 def _lacking(found: Recipe) -> bool | None:
@@ -62,7 +62,7 @@ def _lacking(found: Recipe) -> bool | None:
     from lab import live
     from lab.errors import HostError
 
-    if problems := live.missing_features(found):
+    if problems := live.missing_features(found) + live.missing_programs(found):
         raise HostError(problems)
     return False
 

@@ -104,7 +104,7 @@ def test_validate_tells_every_problem_at_once_with_its_place(topology: Write) ->
 def test_without_privilege_validate_says_what_it_could_not_try(topology: Write) -> None:
     done = without_privilege(*LAB, "validate", topology(PAIR))
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "lab: kernel features were not tried: that needs root\n"
+    assert done.stderr == "lab: what this host has for it was not tried: that needs root\n"
 
 
 @pytest.mark.parametrize("words", [("up", "two-hosts"), ("down", "x"), ("prune",), ("inspect", "x")])
