@@ -205,6 +205,7 @@ def _keep(channel: socket.socket) -> None:
     channel.send(b"here")
     for fd in (reader, writer, channel.detach()):
         os.close(fd)
+    os.environ.pop("LAB_RUN_DIR", None)  # nobody else sees these labs; and a folder of the host's would outlive a SIGKILL
 
 
 def _say_done_and_wait(channel: socket.socket) -> None:

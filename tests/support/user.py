@@ -149,3 +149,26 @@ def _changed(*argv: str) -> None:
         if "lock" not in done.stderr or time.monotonic() > deadline:
             raise AssertionError(f"{argv}: {done.stderr}")
         time.sleep(0.05)
+
+
+def processes_of(user: User) -> list[str]:
+    """Those that are the user's, and those that live in a user namespace of the user's making, whoever they are there."""
+    return [f"{pid} {said}" for pid in os.listdir("/proc") if pid.isdigit() and (said := _said_if_of(user, pid))]  # noqa: PTH208
+
+
+def _said_if_of(user: User, pid: str) -> str | None:
+    with contextlib.suppress(OSError):
+        folder = Path("/proc", pid)
+        mapped = any(line.split()[1] == str(user.uid) for line in (folder / "uid_map").read_text().splitlines())
+        if mapped or folder.stat().st_uid == user.uid:
+            said = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            return said or None  # what has ended has no command line: to reap it is the host's matter
+    return None
+
+
+def until_gone(user: User) -> None:
+    """Until no process of the user's is left; what was killed ends in its own time."""
+    deadline = time.monotonic() + SECONDS
+    while left := processes_of(user):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.005)
