@@ -125,7 +125,10 @@ def _map_one(pid: int, uid: int, gid: int) -> None:
 
 
 def _one_id(why: str, hint: str) -> Problem:
-    return Problem(f"{why}: these labs have one user, and a daemon that changes its user cannot start in them", hint)
+    return Problem(
+        f"{why}: these labs have one user, and a program that changes its user, as many daemons and tcpdump do, cannot run",
+        hint,
+    )
 
 
 def _give_some(name: str) -> str:

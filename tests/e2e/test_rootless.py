@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from support import world
 from support.commands import SECONDS, Said
+from support.topologies import EVERY_STEP
 from support.user import User, new_user, processes_of, until_gone
 
 pytestmark = pytest.mark.root
@@ -159,6 +160,36 @@ def test_two_users_at_once_do_not_disturb_each_other(ranged: User, plain: User) 
 
 def test_processes_on_nodes_find_what_roots_find(user: User) -> None:
     said = user.runs_lab("run", scenario(user, PROCESSES))
+    assert said.status == 0, said.stdout + said.stderr
+
+
+def test_every_kind_of_step_is_done_without_root(plain: User) -> None:
+    check = """
+    @pytest.mark.lab("alone.yaml")
+    def test_steps(lab):
+        assert lab["a"].run(["ping", "-c1", "-W5", "10.0.0.254"]).status == 0
+    """
+    said = plain.runs_lab("run", scenario(plain, check, topology=EVERY_STEP.format(name="alone")))
+    assert said.status == 0, said.stdout + said.stderr
+
+
+def test_a_node_of_a_large_lab_captures_packets_where_tcpdump_can_become_its_user(ranged: User) -> None:
+    check = """
+    @pytest.mark.lab("alone.yaml")
+    def test_star(lab):
+        command = ["tcpdump", "-i", "eth0", "-c", "1", "-n", "icmp"]
+        with lab["h0"].spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tcpdump:
+            assert any("listening on" in line for line in iter(tcpdump.stderr.readline, ""))
+            lab["h1"].run(["ping", "-c1", "-W5", "10.0.0.1"])
+            assert "ICMP echo request" in tcpdump.stdout.readline()
+    """
+    hosts = "".join(f"  h{number}: {{}}\n" for number in range(100))
+    links = "".join(
+        f'  - {{endpoints: ["h{number}:eth0", lan], addresses: {{h{number}: 10.0.0.{number + 1}/24}}}}\n'
+        for number in range(100)
+    )
+    topology = f"name: alone\nnodes:\n  lan: {{kind: switch}}\n{hosts}links:\n{links}"
+    said = ranged.runs_lab("run", scenario(ranged, check, topology=topology))
     assert said.status == 0, said.stdout + said.stderr
 
 
