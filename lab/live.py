@@ -34,7 +34,7 @@ _READY_WITHIN = 15.0  # seconds until carriers are there and detection of duplic
 _FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works on the lab
 
 _SERVICES = "services.json"
-
+_WITHOUT_ROOT = "without root there is `lab run FILE`, and validate, render, plan, schema, scenarios and ls"
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 
 
@@ -301,7 +301,7 @@ def checked_name(name: str) -> str:
 def require_root() -> None:
     """Raises HostError for anybody who may not make namespaces and configure what is in them."""
     if os.geteuid() != 0:
-        raise HostError("making namespaces and mounts needs root", "run it as root, for example with sudo")
+        raise HostError("making namespaces and mounts needs root", f"run it as root, for example with sudo; {_WITHOUT_ROOT}")
     status = Path("/proc/self/status").read_text()
     mask = int(status.partition("CapEff:")[2].split()[0], 16)
     lacking = [name for name, bit in _CAPABILITIES.items() if not mask & 1 << bit]

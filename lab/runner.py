@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lab import scenarios as catalogue
 from lab.errors import LabError, TopologyError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _CONFIGURATION = ("-c", str(catalogue.FOLDER / "pytest.ini"), "--rootdir", str(catalogue.FOLDER))
 _PLUGINS = ("-p", "lab.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:terminal")
+_ONE_WISH = 1.0  # seconds: timeout(1), and who passes a signal on, send it to a process and once more to its group
 _USAGE_ERROR, _INTERNAL_ERROR = 4, 3  # pytest.ExitCode
 
 
@@ -138,8 +139,14 @@ def _environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_on_sigterm() -> Iterator[None]:
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
+    heard = -_ONE_WISH
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        now = time.monotonic()
+        if now - heard >= _ONE_WISH:
+            heard = now
+            raise _Terminated
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

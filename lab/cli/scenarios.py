@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from lab.cli.options import Settings, common, sets, settings
 from lab.cli.show import envelope, table
+from lab.errors import HostError
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -34,12 +36,16 @@ def run(
     """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
 
     Each check is printed as it is decided, and a failed one with its evidence. `--set` overrides what the scenarios say.
+    An ordinary user's labs are made in a user namespace, which ends with the command.
 
     \b
     Example:
         lab run rp-filter
         lab run ./test_mine.py --set members=5 --junit out.xml
     """
+    status = _without_root(settings, keep_on_failure)
+    if status is not None:
+        return status
     from lab import runner
 
     return runner.run(
@@ -52,6 +58,25 @@ def run(
         format=settings.format,
         verbosity=settings.verbosity,
     )
+
+
+def _without_root(settings: Settings, keep_on_failure: bool) -> int | None:
+    """None where the command goes on in this process: root's, or one that is root in a user namespace by now."""
+    if os.geteuid() == 0:
+        from lab import live
+
+        live.require_root()
+        return None
+    if keep_on_failure:
+        what = "--keep-on-failure needs root: without it the labs are in a user namespace, which ends with the command"
+        raise HostError(what, "run it as root, for example with sudo, or look at the evidence of the failed check")
+    from lab.cli import rootless
+
+    quiet = settings.verbosity < 0
+    status = rootless.enter(settings.decided, quiet)
+    if status is None and not quiet:
+        rootless.say_what_the_host_decides()
+    return status
 
 
 @click.command()

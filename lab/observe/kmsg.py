@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
-from lab.errors import HostError
+from lab.errors import HostError, Problem
 from lab.observe.conditions import ConditionTimeout
+from lab.substrate import userns
 
 T = TypeVar("T")
 _LONGEST = 8192  # bytes of one record; a shorter buffer is refused with EINVAL
@@ -61,8 +62,7 @@ class Log:
         try:
             self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            hint = "reading the kernel's log needs CAP_SYSLOG and, in a container, the device"
-            raise HostError(f"/dev/kmsg cannot be opened: {error.strerror}", hint) from error
+            raise HostError([_why_not(error, userns.is_initial())]) from error
         os.lseek(self._fd, 0, os.SEEK_END)
         self._entries: list[Entry] = []
 
@@ -115,6 +115,17 @@ class Log:
             if time.monotonic() >= deadline:
                 raise ConditionTimeout(f"the kernel's log never had {what}, within {patience:g} s")
             select.select([self._fd], [], [], _ASK_AGAIN)
+
+
+def _why_not(error: OSError, initial: bool) -> Problem:
+    """The log is the initial user namespace's: from any other only what every user may read is read."""
+    if not initial and error.errno in (errno.EPERM, errno.EACCES):
+        hint = "run it as root; or let every user read it: sudo sysctl kernel.dmesg_restrict=0"
+        if error.errno == errno.EACCES:  # the file's own mode, which stands before that setting
+            hint += ", and sudo chmod a+r /dev/kmsg"
+        return Problem("without root the kernel's log cannot be read here", hint)
+    hint = "reading the kernel's log needs CAP_SYSLOG and, in a container, the device"
+    return Problem(f"/dev/kmsg cannot be opened: {error.strerror}", hint)
 
 
 def martians(entries: Sequence[Entry], macs: Collection[str]) -> tuple[Martian, ...]:

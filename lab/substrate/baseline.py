@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from lab.substrate import namespaces
 
 SYSCTL = Path("/proc/sys")
 _NET = SYSCTL / "net"
@@ -168,6 +170,24 @@ def deviations() -> Deviations:
         if _differs(_NET / family / "neigh" / "lo" / key, value)
     )
     return Deviations(tuple(each for each in _wished() if _differs(*each)), tuple(neighbour))
+
+
+def left_as_on_host(shown: Callable[[], bool] | None = None) -> list[str]:
+    """Neighbour settings of the host that no namespace of this process can be rid of; to be called in the host's own.
+
+    Each device copies them, and up to Linux 5.15 the kernel shows them in no namespace of another user namespace than the
+    initial one, `shown` there or not (net/core/neighbour.c, neigh_sysctl_register)."""
+    there = (
+        (_NET / family / "neigh" / "default" / key, f"net.{family}.neigh.default.{key}", value)
+        for family, table in _NEIGHBOURS.items()
+        for key, value in table.items()
+    )
+    different = [f"{name} = {_read(path)}" for path, name, value in there if _differs(path, value)]
+    return different if different and not (shown or _shown_in_new_ones)() else []
+
+
+def _shown_in_new_ones() -> bool:
+    return namespaces.inside_scratch((_NET / "ipv4" / "neigh" / "lo").exists)
 
 
 def _wished() -> Iterator[Setting]:

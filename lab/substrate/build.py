@@ -7,6 +7,7 @@ of open files.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from lab.errors import StepError
 from lab.plan import MakeDevice, MakeNamespace, MakeVeth, SetOffloads, SetSysctl, Step
-from lab.substrate import baseline, namespaces, signals
+from lab.substrate import baseline, namespaces, signals, userns
 from lab.substrate.netlink import batch
 from lab.substrate.netlink.messages import message_of
 
@@ -24,6 +25,13 @@ _WHY_NOT = {
     "MakeNamespace": "is the limit of namespaces reached? see /proc/sys/user/max_net_namespaces",
     "SetSysctl": "does this kernel have it? an interface's sysctls exist once the interface does, IPv6's from MTU 1280 on",
 }
+
+
+def _hidden(step: Step, error: OSError) -> str | None:
+    """The kernel registers some sysctls for the initial user namespace alone, such as net.ipv6.route and net.core.xfrm_*."""
+    if isinstance(step, SetSysctl) and error.errno == errno.ENOENT and not userns.is_initial():
+        return "without root, in a user namespace, the kernel shows fewer of them"
+    return None
 
 
 class Stopped(Exception):  # noqa: N818 - no failure: the caller asked for it
@@ -93,7 +101,7 @@ class Builder:
 
                 ethtool.set_offloads(step.interface.index, step.interface.offloads)
         except OSError as error:
-            why = "; ".join(filter(None, (str(error.filename or ""), _WHY_NOT.get(type(step).__name__))))
+            why = "; ".join(filter(None, (str(error.filename or ""), _WHY_NOT.get(type(step).__name__), _hidden(step, error))))
             raise StepError(step.describe(), step.node, error.errno or 0, None, why) from error
 
     def _make_namespace(self, node: str) -> None:

@@ -218,13 +218,14 @@ def _pid_of_ready(channel: socket.socket, node: str, helper: _Helper) -> int:
     return int(pid)
 
 
+_MAY_NOT = "run lab as root, with CAP_SYS_ADMIN; in a container nothing of its /proc and /sys may be hidden or read-only"
 _START = "start the init that runs the node's processes"
 
 
 def _not_started(node: str, failure: Mapping[str, str | int]) -> LabError:
     code, why = int(failure["errno"]), f"it could not {failure['path']}" if failure["path"] else str(failure["message"])
     if code == errno.EPERM:
-        return HostError(f"node {node}: {_START}: {why}: not permitted", "run lab as root, with CAP_SYS_ADMIN")
+        return HostError(f"node {node}: {_START}: {why}: not permitted", _MAY_NOT)
     if code == errno.ENOSPC:
         return HostError(
             f"node {node}: {_START}: {why}: the limit of namespaces is reached",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -89,11 +90,20 @@ def let_go_of_labs(points: list[str], root: str) -> None:
             checked(LIBC.umount2(os.fsencode(point), MNT_DETACH), f"unmount {point}")
 
 
+def uncover(point: str) -> None:
+    """Unmounts it, or leaves it to be covered: what a user namespace has from the host is locked (mount_namespaces(7))."""
+    try:
+        checked(LIBC.umount2(os.fsencode(point), MNT_DETACH), f"unmount {point}")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
 def renew_sys(points: list[str]) -> None:
     """A sysfs that shows this network namespace, with the host's control groups, tracing and bpf in their places."""
     kept = [(point, clone_tree(point, AT_RECURSIVE)) for point in topmost(points, "/sys")]
     if "/sys" in points:
-        checked(LIBC.umount2(b"/sys", MNT_DETACH), "unmount /sys")
+        uncover("/sys")
     mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for point, tree in kept:
         with contextlib.suppress(OSError):  # a place that the host's /sys had and a plain one has not

@@ -166,10 +166,18 @@ def test_one_skipped_among_others_is_0_and_with_fail_on_skip_4(scenario: Write) 
     assert lab("run", file, "--fail-on-skip").status == 4
 
 
-def test_without_privilege_a_lab_is_skipped_with_the_reason() -> None:
+def test_where_not_even_a_user_namespace_can_be_made_it_is_3_and_says_why() -> None:
     done = without_privilege(*LAB, "run", "rp-filter")
-    assert done.returncode == 4, done.stderr
-    assert "making namespaces and mounts needs root: run it as root" in done.stdout
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "needs a user namespace, and this user has no id in the user namespace it is in" in done.stderr
+
+
+def test_root_without_a_capability_is_3_and_it_is_named() -> None:
+    """As root of a container without privileges is."""
+    words = ["setpriv", "--bounding-set", "-sys_admin", *LAB, "run", "rp-filter"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "root has no CAP_SYS_ADMIN here\n    in a container: start it with --privileged" in done.stderr
 
 
 def test_a_fault_of_labs_own_is_70(scenario: Write) -> None:
