@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import capture, labs, scenarios, services, topologies
+from lab.cli import capture, host, labs, scenarios, services, topologies
 from lab.cli.interrupts import Interrupts, Terminated
 from lab.cli.options import Settings, common
 from lab.cli.show import envelope, say
@@ -44,7 +44,8 @@ def cli() -> None:
     """
 
 
-for command in (*topologies.COMMANDS, *labs.COMMANDS, *services.COMMANDS, *capture.COMMANDS, *scenarios.COMMANDS):
+_COMMANDS = (topologies, labs, services, capture, scenarios, host)
+for command in (each for module in _COMMANDS for each in module.COMMANDS):
     cli.add_command(command)
 cli.add_command(topologies.up, "deploy")
 cli.add_command(labs.down, "destroy")
