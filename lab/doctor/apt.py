@@ -114,18 +114,37 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
     """In a session of its own: an interrupt of the terminal goes to apt-get through us alone, and is waited for, since a dpkg
     that is killed leaves packages half installed."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    process = subprocess.Popen(
-        argv, stdin=null, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
-    )
+    process: subprocess.Popen[str] | None = None
     try:
+        with signals.held_back():  # an interrupt while it is started would leave it behind
+            process = _started(argv, environment)
         said, _ = process.communicate()
     except BaseException:
-        with signals.held_back():
-            process.send_signal(signal.SIGINT)
-            process.communicate()
+        if process is not None:
+            with signals.held_back():
+                process.send_signal(signal.SIGINT)
+                process.communicate()
         raise
     return process.returncode, said
+
+
+def _started(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """The mask of signals is inherited, and apt-get must hear an interrupt."""
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(
+        argv,
+        stdin=null,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_hears_interrupts,  # noqa: PLW1509 - no thread runs beside an installation
+    )
+
+
+def _hears_interrupts() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.INTERRUPTS)
 
 
 # -- daemons
