@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from lab.substrate.features import Answer
+if TYPE_CHECKING:
+    from lab.substrate.features import Answer
 
 Trial = Mapping[str, int]
 """Step of lab.doctor.trial -> errno, 0 where it worked; empty where it could not be started."""
@@ -84,12 +86,11 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """A topology with its default parameters: kernel features and programs (with their packages) that it cannot do without.
-
-    `problem` is set where it could not be read."""
+    """A topology with its default parameters: the kernel features that it cannot do without, and programs of its services that
+    are not installed, with their packages. `problem` is set where it could not be read."""
 
     features: frozenset[str] = frozenset()
-    programs: Mapping[str, str] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
 

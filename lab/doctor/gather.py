@@ -118,6 +118,11 @@ def _look() -> tuple[Any, frozenset[str], tuple[str, ...]]:
     return answers, shown, (*own, *neighbour)
 
 
+def _ready_to_look() -> None:
+    """Imports what looking needs: in a user namespace of one id the caller may not read what it could before."""
+    from lab.substrate import baseline, features  # noqa: F401
+
+
 def _forked_kernel() -> Callable[[], _Found]:
     """As an ordinary user: in a forked process that makes itself a user namespace. What it found, later."""
     reader, writer = os.pipe()
@@ -140,6 +145,7 @@ def _tell_kernel(writer: int) -> None:
     """Never returns."""
     try:
         uid, gid = os.geteuid(), os.getegid()
+        _ready_to_look()
         trial.unshare(trial.NEWUSER)
         trial.map_ids(uid, gid)
         trial.unshare(trial.NEWNET)

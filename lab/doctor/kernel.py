@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Finding, Section, lacking, note, ok
-from lab.substrate.features import Answer
+
+if TYPE_CHECKING:
+    from lab.substrate.features import Answer
 
 
 @dataclass(frozen=True, slots=True)

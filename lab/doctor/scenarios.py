@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,9 +90,10 @@ def read(name: str | Path) -> Needs:
         found = recipe.read(name)
     except TopologyError as error:
         return Needs(problem=str(error.problems[0]).splitlines()[0])
-    services = getattr(found, "services", ())
-    programs = {each.argv[0]: each.package for each in services if each.package and not each.argv[0].startswith(".")}
-    return Needs(frozenset(feature for feature, _ in found.topology.needs()), programs)
+    from lab.services.environment import has_program  # costs, and Jinja2 worked meanwhile
+
+    lacks = {each.argv[0]: each.package for each in found.services if each.package and not has_program(each)}
+    return Needs(frozenset(feature for feature, _ in found.topology.needs()), lacks)
 
 
 def judge(facts: Facts, blocked: bool) -> Iterator[Finding]:
@@ -126,8 +127,8 @@ def _hindrances(facts: Facts, name: str, topology: str) -> Iterator[Finding]:
         yield LACKS_FEATURE.about(_scenarios, name, topology=topology, features=_listed(features))
     if features := facts.kernel.untried(needs.features):
         yield UNTRIED.about(_scenarios, name, topology=topology, features=_listed(features))
-    if absent := _absent_programs(facts, needs):
-        holes = {"programs": _listed(tuple(absent)), "packages": " ".join(sorted(set(absent.values())))}
+    if needs.lacks:
+        holes = {"programs": ", ".join(needs.lacks), "packages": " ".join(sorted(set(needs.lacks.values())))}
         yield LACKS_PROGRAM.about(_scenarios, name, topology=topology, **holes)
 
 
@@ -135,16 +136,11 @@ def _topology(facts: Facts, name: str, needs: Needs) -> Finding:
     row = f"topology {name}"
     if needs.problem:
         return TOPOLOGY_UNREADABLE.about(_scenarios, row, name=name, problem=needs.problem)
-    if lacks := (*facts.kernel.absent(needs.features), *_absent_programs(facts, needs)):
+    if lacks := (*facts.kernel.absent(needs.features), *needs.lacks):
         return BUILDS_NOT.about(_scenarios, row, name=name, what=" and no ".join(each.replace("_", " ") for each in lacks))
     if untried := facts.kernel.untried(needs.features):
         return TOPOLOGY_UNTRIED.about(_scenarios, row, name=name, what=_listed(untried))
     return (BUILDS_FOR_ROOT if facts.caller.uid else BUILDS).about(_scenarios, row, name=name)
-
-
-def _absent_programs(facts: Facts, needs: Needs) -> Mapping[str, str]:
-    there = {program.name for program in facts.programs if program.path}
-    return {program: package for program, package in needs.programs.items() if program not in there}
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from support.commands import LAB, SECONDS, Said
 from support.privilege import without_privilege
-from support.world import look
+from support.world import look, until_as
 
 from lab.doctor import kernel
 from lab.topology.shipped import shipped_topologies
@@ -134,9 +134,12 @@ def test_scripts_read_the_same_as_json_with_how_long_each_feature_took() -> None
 
 @root
 def test_it_is_fast_and_leaves_nothing() -> None:
+    """A third of a second where nobody else works; features take milliseconds in all."""
     before = look()
-    assert min(told()[1]["seconds"] for _ in range(3)) < 0.4
-    assert look() == before
+    data = min((told()[1] for _ in range(3)), key=lambda each: each["seconds"])
+    until_as(before)
+    assert data["seconds"] < 2.0
+    assert sum(each["microseconds"] for each in data["features"].values()) < 200_000
 
 
 @root

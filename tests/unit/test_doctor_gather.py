@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,24 @@ def test_a_topology_tells_what_it_needs_with_its_default_parameters(tmp_path: Pa
     file = tmp_path / "x.yaml"
     file.write_text('params: {kind: {default: bridge}}\n---\nname: x\nnodes: {a: {interfaces: {i: {kind: "{{ kind }}"}}}}\n')
     assert scenarios.read(file).features == {"bridge"}
+
+
+def test_a_program_that_a_service_of_a_topology_lacks_is_told_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lab import recipe
+    from lab.roles.spec import ServiceSpec
+
+    file = tmp_path / "x.yaml"
+    file.write_text("name: x\nnodes: {a: {}}\n")
+    services = (
+        ServiceSpec("a", "lacks", ("no-such-program",), package="no-such"),
+        ServiceSpec("a", "has", ("sh",), package="dash"),
+        ServiceSpec("a", "brings", ("./mine",), files={"mine": "#!/bin/sh"}, package="none"),
+    )
+    plain = recipe.read(file)
+    monkeypatch.setattr(recipe, "read", lambda _: replace(plain, services=services))
+    assert scenarios.read(file).lacks == {"no-such-program": "no-such"}
 
 
 def test_a_topology_that_cannot_be_read_is_a_problem_and_no_failure(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ ROOT = Facts(
     around=Surroundings(release="6.1.0-9-amd64", modular=True, modules_there=True),
     kernel=Kernel(dict.fromkeys(kernel.USES, THERE)),
     programs=(Program("ip", "iproute2", ("the scenarios",), "/usr/sbin/ip"),),
-    topologies={"office": Needs(frozenset({"bridge", "netem or tbf"}), {"ip": "iproute2"})},
+    topologies={"office": Needs(frozenset({"bridge", "netem or tbf"}))},
     experiments=(Experiment("who-answers", ("office",), 7, log_checks=2),),
     settings=DEFAULTS,
     scratch=frozenset({"net.ipv4.icmp_msgs_per_sec"}),
