@@ -16,26 +16,26 @@ help:
 	@echo "make lint    ruff and mypy"
 
 $(STAMP): pyproject.toml
-	@tools/packages venv
+	@tools/venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lab needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
-	@tools/packages run
+	-@$(BIN)/lab doctor --install
 	$(BIN)/lab run rp-filter
 
 test: $(STAMP)
-	@tools/packages run test
+	@$(BIN)/python tools/packages.py test
 	$(PYTEST) -m "not soak"
 
 soak: $(STAMP)
-	@tools/packages run test
+	@$(BIN)/python tools/packages.py test
 	$(PYTEST) -m soak
 
 bench: $(STAMP)
-	@tools/packages run test bench
+	@$(BIN)/python tools/packages.py test bench
 	@mkdir -p build
 	$(BIN)/python tests/bench/bench.py
 

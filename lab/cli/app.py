@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import candidates, capture, completion, labs, scenarios, services, topologies, wait
+from lab.cli import candidates, capture, completion, host, labs, scenarios, services, topologies, wait
 from lab.cli.interrupts import Interrupts, Terminated
 from lab.cli.options import Settings, asks_for_json, common
 from lab.cli.show import envelope, say
@@ -95,15 +95,8 @@ def cli() -> None:
     """
 
 
-for command in (
-    *topologies.COMMANDS,
-    *labs.COMMANDS,
-    *services.COMMANDS,
-    *capture.COMMANDS,
-    *wait.COMMANDS,
-    *scenarios.COMMANDS,
-    *completion.COMMANDS,
-):
+_MODULES = (topologies, labs, services, capture, wait, scenarios, host, completion)
+for command in (each for module in _MODULES for each in module.COMMANDS):
     candidates.know(command)
     cli.add_command(command)
 cli.add_command(topologies.up, "deploy")

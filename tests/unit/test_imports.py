@@ -26,6 +26,7 @@ STAGES = (
     ("lab.live",),
     ("lab",),
     ("lab.report", "lab.scenarios"),
+    ("lab.doctor",),
     ("lab.pytest_plugin",),
     ("lab.runner",),
     ("lab.cli",),

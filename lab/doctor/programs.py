@@ -1,0 +1,68 @@
+"""Which programs lab, its experiments and its roles call, where they are, and facts -> findings about them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lab.doctor.facts import Facts, Program
+from lab.doctor.finding import Finding, Section, lacking, ok
+
+OWN = (
+    ("ip", "iproute2", "the scenarios, and looking around on a node"),
+    ("ping", "iputils-ping", "trying a lab by hand"),
+    ("newuidmap", "uidmap", "labs of ordinary users, with more than one id"),
+)
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Searched after the PATH, on which they are for root only."""
+
+INSTALLED = ok("program.there", "{path}", "for {wanted}")
+LACKING = lacking(
+    "program.lacking", "not installed", "not possible: {wanted}", "lab doctor --install, or: apt-get install {package}"
+)
+LACKING_ELSEWHERE = lacking(
+    "program.lacking-without-apt",
+    "not installed",
+    "not possible: {wanted}",
+    "there is no apt-get here: install what Debian calls {package} with this system's own packages",
+)
+
+
+def search_path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"
+
+
+def where(program: str, path: str | None = None) -> str:
+    """Its path, or nothing."""
+    return shutil.which(program, path=path or search_path()) or ""
+
+
+def shipped_roles() -> Mapping[str, Any]:
+    """The roles below templates/, by name: each has a package and a program."""
+    roles: Mapping[str, Any] = importlib.import_module("lab.roles.role").shipped_roles()
+    return roles
+
+
+def wanted() -> tuple[Program, ...]:
+    """All of them, each once, as they are on this host."""
+    roles = ((role.program, role.package, f"the role {name}") for name, role in shipped_roles().items())
+    return tuple(_merged((*OWN, *roles)))
+
+
+def _merged(calls: Iterable[tuple[str, str | None, str]]) -> Iterator[Program]:
+    by_program: dict[str, tuple[str, list[str]]] = {}
+    for program, package, who in calls:
+        if package:  # a role of what every system has names none
+            by_program.setdefault(program, (package, []))[1].append(who)
+    for program, (package, callers) in by_program.items():
+        yield Program(program, package, tuple(callers), where(program))
+
+
+def judge(facts: Facts) -> Iterator[Finding]:
+    sentence = LACKING if facts.around.apt else LACKING_ELSEWHERE
+    for program in facts.programs:
+        holes = {"wanted": ", ".join(program.wanted), "package": program.package, "path": program.path}
+        yield (INSTALLED if program.path else sentence).about(Section.PROGRAMS, program.name, **holes)
