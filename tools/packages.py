@@ -31,7 +31,7 @@ def needed(purpose: str) -> Iterator[tuple[str, str]]:
     """(program, package) of everything a purpose calls."""
     yield from {"test": TEST, "bench": BENCH}[purpose].items()
     if purpose == "test":
-        yield from ((role.program, role.package) for role in programs.shipped_roles().values() if role.package)
+        yield from ((role.program, role.package) for role in programs.shipped_roles().values() if role.program and role.package)
 
 
 def lacking(purposes: Iterable[str]) -> list[str]:

@@ -28,7 +28,8 @@ def validate(settings: Settings, topology: str, params: dict[str, object]) -> No
     """Check a topology without making anything.
 
     Every problem is told at once, each with file, line and column and what to write instead. As root it is also tried
-    whether this host has what the topology needs: features of the kernel, programs of services. FILE is a path, NAME that of a shipped topology.
+    whether this host has what the topology needs: features of the kernel, programs of services. FILE is a path, NAME that
+    of a shipped topology.
 
     \b
     Exit status:

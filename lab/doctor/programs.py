@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lab.doctor.facts import Facts, Program
 from lab.doctor.finding import Finding, Section, lacking, ok
+from lab.services import environment
+
+if TYPE_CHECKING:
+    from lab.roles.role import Role
 
 OWN = (
     ("ip", "iproute2", "the scenarios, and looking around on a node"),
@@ -40,25 +43,26 @@ def where(program: str, path: str | None = None) -> str:
     return shutil.which(program, path=path or search_path()) or ""
 
 
-def shipped_roles() -> Mapping[str, Any]:
-    """The roles below templates/, by name: each has a package and a program."""
-    roles: Mapping[str, Any] = importlib.import_module("lab.roles.role").shipped_roles()
-    return roles
+def shipped_roles() -> Mapping[str, Role]:
+    """The roles below templates/, by name."""
+    from lab.roles import catalogue
+
+    return catalogue.shipped_roles()
 
 
 def wanted() -> tuple[Program, ...]:
-    """All of them, each once, as they are on this host."""
+    """All of them, each once, as they are on this host; a role's is searched where services find their programs."""
     roles = ((role.program, role.package, f"the role {name}") for name, role in shipped_roles().items())
-    return tuple(_merged((*OWN, *roles)))
+    return (*_merged(OWN, search_path()), *_merged(roles, environment.PATH))
 
 
-def _merged(calls: Iterable[tuple[str, str | None, str]]) -> Iterator[Program]:
+def _merged(calls: Iterable[tuple[str | None, str | None, str]], path: str) -> Iterator[Program]:
     by_program: dict[str, tuple[str, list[str]]] = {}
     for program, package, who in calls:
-        if package:  # a role of what every system has names none
+        if program and package:  # a role of what every system has names none
             by_program.setdefault(program, (package, []))[1].append(who)
     for program, (package, callers) in by_program.items():
-        yield Program(program, package, tuple(callers), where(program))
+        yield Program(program, package, tuple(callers), where(program, path))
 
 
 def judge(facts: Facts) -> Iterator[Finding]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,27 +63,11 @@ AS_ORDINARY = (
     *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
     *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
 )
-STAND_IN = """\
-import sys, types
-module = sys.modules["lab.roles.role"] = types.ModuleType("lab.roles.role")
-module.shipped_roles = dict
-"""
-
 LACKING = """\
 import sys, types
-module = sys.modules["lab.roles.role"] = types.ModuleType("lab.roles.role")
+module = sys.modules["lab.roles.catalogue"] = types.ModuleType("lab.roles.catalogue")
 module.shipped_roles = lambda: {"x": types.SimpleNamespace(program="no-such-program", package="no-such")}
 """
-
-
-@pytest.fixture(autouse=True)
-def roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where lab has no roles yet the commands under test have none."""
-    if importlib.util.find_spec("lab.roles.role") is None:
-        (tmp_path / "sitecustomize.py").write_text(STAND_IN)
-        tmp_path.chmod(0o755)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    yield
 
 
 def doctor(*words: str, before: tuple[str, ...] = ()) -> Said:
