@@ -25,7 +25,6 @@ _RUN_AGAIN = 0.1  # seconds, where looking means to run a command
 _AT_LEAST = 1.0  # seconds; an event that tells everything but what is waited for must not be the last look
 _MAIN = 254  # RT_TABLE_MAIN, include/uapi/linux/rtnetlink.h
 _RESOLVED = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE, STALE, DELAY, PROBE, PERMANENT: include/uapi/linux/neighbour.h
-_NUD = {0x01: "incomplete", 0x02: "reachable", 0x04: "stale", 0x08: "delay", 0x10: "probe", 0x20: "failed", 0x80: "permanent"}
 _TENTATIVE, _DADFAILED, _OPTIMISTIC = 0x40, 0x08, 0x04  # include/uapi/linux/if_addr.h
 
 
@@ -186,20 +185,64 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The neighbour's MAC address is known, whether or not it was used lately (reachable, stale, delay, probe, permanent)."""
+    """The neighbour's MAC address is known, whether or not it was used lately (reachable, stale, delay, probe, permanent);
+    with `state`, one of these names, its entry is in that very state."""
 
     address: str
     groups: int = events.NEIGHBOUR
+    state: str = ""
 
     def __str__(self) -> str:
-        return f"{self.address} is resolved"
+        return f"{self.address} is {self.state or 'resolved'}"
 
     def look(self) -> Seen:
         wanted = ipaddress.ip_address(self.address)
         found = [each for each in tables.neighbours() if each.address == wanted]
-        resolved = [each for each in found if each.state & _RESOLVED]
-        said = [f"{self.address} on {each.device} is {_NUD.get(each.state, 'none')}" for each in resolved or found]
-        return Seen(bool(resolved), said[0] if said else f"{self.address} is no neighbour")
+        meant = [each for each in found if self._means(each.state)]
+        said = [str(each) for each in meant or found]
+        return Seen(bool(meant), said[0] if said else f"{self.address} is no neighbour")
+
+    def _means(self, state: int) -> bool:
+        return tables.STATES.get(state) == self.state if self.state else bool(state & _RESOLVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Anycast:
+    """The node answers for the anycast group, on the device where one is named. Joining and leaving come with a route of the
+    local table, so that its events tell; a count that merely grows has none."""
+
+    address: str
+    device: str = ""
+    groups: int = events.ROUTE
+
+    def __str__(self) -> str:
+        return f"{self.address} is joined{f' on {self.device}' if self.device else ''}"
+
+    def look(self) -> Seen:
+        wanted = ipaddress.IPv6Address(self.address)
+        for each in tables.groups():
+            if each.address == wanted and self.device in ("", each.device):
+                return Seen(True, f"{each.address} on {each.device} has {each.users} user{'s' * (each.users != 1)}")
+        return Seen(False, f"nobody holds {self.address}")
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Detection has found the address to be another node's too (dadfailed); it stays on the device, useless."""
+
+    device: str
+    address: str
+    groups: int = events.ADDRESS
+
+    def __str__(self) -> str:
+        return f"{self.address} on {self.device} is found to be a duplicate"
+
+    def look(self) -> Seen:
+        flags = _flags_of_address(self.device, ipaddress.IPv6Address(self.address))
+        if flags is None:
+            return Seen(False, f"{self.address} is not on {self.device}")
+        state = "dadfailed" if flags & _DADFAILED else "tentative" if flags & _TENTATIVE else "usable"
+        return Seen(bool(flags & _DADFAILED), f"{self.address} is {state}", final=state == "usable")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Addresses, routes and neighbours of the calling thread's namespace, each entry as the few values that a condition asks for.
+"""Addresses, routes, neighbours and anycast groups of the calling thread's namespace, each entry as the few values that a
+condition asks for.
 
 Read by plain structs and not by pyroute2's classes, which take a hundred times as long for a table of which one entry counts.
 """
@@ -10,6 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab.substrate.netlink import batch
 
@@ -19,9 +21,10 @@ Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 # include/uapi/linux/netlink.h, rtnetlink.h, if_addr.h, neighbour.h
 _HEADER = struct.Struct("IHHII")
 _ERROR, _DONE, _REQUEST, _DUMP = 2, 3, 1, 0x300
-_GET_ADDRESS, _GET_ROUTE, _GET_NEIGHBOUR = 22, 26, 30
+_GET_ADDRESS, _GET_ROUTE, _GET_NEIGHBOUR, _GET_ANYCAST = 22, 26, 30, 62
 _IFADDRMSG, _RTMSG, _NDMSG = struct.Struct("BBBBI"), struct.Struct("BBBBBBBBI"), struct.Struct("BxxxiHBB")
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _RTA_DST, _RTA_TABLE, _NDA_DST = 1, 2, 8, 1, 15, 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_ANYCAST, _IFA_FLAGS = 1, 2, 5, 8
+_RTA_DST, _RTA_TABLE, _NDA_DST, _NDA_LLADDR = 1, 15, 1, 2
 _ATTRIBUTE = struct.Struct("HH")
 _KIND = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
@@ -40,11 +43,28 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A neighbour on a device; `state` is one NUD_…"""
+    """A neighbour on a device; `state` is one NUD_…, `mac` is empty where it is not known."""
 
     address: Address
     device: str
     state: int
+    mac: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.address} on {self.device} is {STATES.get(self.state, 'none')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An anycast group that the node answers for on a device; `users` are the sockets and subsystems that hold it."""
+
+    address: ipaddress.IPv6Address
+    device: str
+    users: int
+
+
+STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"}
+"""NUD_… -> its name in ip-neighbour(8)."""
 
 
 def addresses() -> Iterator[Held]:
@@ -73,8 +93,30 @@ def neighbours() -> Iterator[Resolved]:
     """Every entry of both neighbour tables, in whatever state."""
     for _, message in _dumped(_GET_NEIGHBOUR, _NDMSG):
         _, index, state, _, _ = _NDMSG.unpack_from(message, _HEADER.size)
-        if far := _attributes(message, _NDMSG).get(_NDA_DST):
-            yield Resolved(ipaddress.ip_address(far), _name(index), state)
+        found = _attributes(message, _NDMSG)
+        if far := found.get(_NDA_DST):
+            yield Resolved(ipaddress.ip_address(far), _name(index), state, found.get(_NDA_LLADDR, b"").hex(":"))
+
+
+def neighbour(address: str) -> Resolved | None:
+    """The entry of one neighbour, where there is any; with one on several devices the first."""
+    wanted = ipaddress.ip_address(address)
+    return next((each for each in neighbours() if each.address == wanted), None)
+
+
+def groups() -> Iterator[Group]:
+    """Every anycast group with its count, by /proc/net/anycast6: index, device, address (hexadecimal), users."""
+    for line in Path("/proc/thread-self/net/anycast6").read_text().splitlines():
+        _, device, address, users = line.split()
+        yield Group(ipaddress.IPv6Address(bytes.fromhex(address)), device, int(users))
+
+
+def dumped_groups() -> Iterator[tuple[ipaddress.IPv6Address, str]]:
+    """(address, device) of every anycast group, by RTM_GETANYCAST, which does not tell the count."""
+    for family, message in _dumped(_GET_ANYCAST, _IFADDRMSG):
+        found = _attributes(message, _IFADDRMSG).get(_IFA_ANYCAST)
+        if family == socket.AF_INET6 and found:
+            yield ipaddress.IPv6Address(found), _name(_IFADDRMSG.unpack_from(message, _HEADER.size)[4])
 
 
 def _name(index: int) -> str:

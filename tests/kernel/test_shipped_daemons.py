@@ -13,6 +13,7 @@ from support.nodes import until
 
 from lab import Lab, StepError, TopologyError
 from lab.node import Node
+from lab.observe.conditions import Addressed, Anycast, Gone
 from lab.services.living import Service
 
 pytestmark = pytest.mark.root
@@ -54,6 +55,25 @@ nodes:
   a: {{services: {{dhcpcd: {{PARAMS}}}}}}
 links: [{{endpoints: ["s:eth0", "a:eth0"], nodad: true, addresses: {{s: [10.0.0.1/24, "2001:db8::1/64"]}}}}]
 """
+FLOATING = """\
+name: {name}
+nodes:
+  a: {{services: {{keepalived: {{addresses: ["2001:db8::f/64"], interval: 0.1, PARAMS}}}}}}
+  b: {{services: {{keepalived: {{addresses: ["2001:db8::f/64"], interval: 0.1, priority: 50}}}}}}
+defaults: {{nodes: {{sysctls: {{net.ipv6.conf.default.accept_dad: 0}}}}}}
+links: [{{endpoints: ["a:eth0", "b:eth0"]}}]
+"""
+GROUPED = """\
+name: {name}
+nodes:
+  a:
+    services:
+      web: {{command: [python3, -c, "PROGRAM"], ready: {{file: pid}}}}
+      anycast: {{group: "2001:db8::acac", PARAMS}}
+  b: {{}}
+links: [{{endpoints: ["a:eth0", "b:eth0"], nodad: true, addresses: {{a: "2001:db8::1/64", b: "2001:db8::2/64"}}}}]
+"""
+PROGRAM = "import os, signal; open('pid', 'w').write(str(os.getpid())); signal.pause()"
 UNSERVED = """\
 name: {name}
 nodes: {{s: {{}}, a: {{services: {{dhcpcd: {{timeout: 2}}}}}}}}
@@ -174,6 +194,43 @@ def test_dhcpcd_is_leased_addresses_of_both_families_and_again_after_it_was_kill
 def test_dhcpcd_without_a_server_fails_up_with_what_it_says(up: Up) -> None:
     with pytest.raises(StepError, match=r"(?s)on node a: start dhcpcd\n.*not ready in time.*soliciting a DHCP lease"):
         up(UNSERVED).__enter__()
+
+
+def test_keepalived_moves_its_address_to_the_other_node_and_again_after_it_was_killed(up: Up) -> None:
+    with up(FLOATING, "priority: 200") as lab:
+        a, b = lab["a"], lab["b"]
+        a.wait(Addressed("2001:db8::f"))
+        b.wait(Gone(Addressed("2001:db8::f")))
+        a.services["keepalived"].stop()
+        b.wait(Addressed("2001:db8::f"))
+        a.services["keepalived"].start()
+        a.wait(Addressed("2001:db8::f"))
+        is_restarted_after_sigkill(a.services["keepalived"])
+        a.wait(Addressed("2001:db8::f"))
+
+
+def test_keepalived_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)start keepalived\n.*parsed invalid IP banana"):
+        up(FLOATING.replace("2001:db8::f/64", "banana"), "timeout: 3").__enter__()
+    with pytest.raises(TopologyError, match="300 is more than 254"):
+        up(FLOATING, "priority: 300").__enter__()
+
+
+def test_a_member_of_an_anycast_group_leaves_with_its_server_and_joins_with_it_again(up: Up) -> None:
+    with up(GROUPED.replace("PROGRAM", PROGRAM), "pidfile: /run/services/web/pid") as lab:
+        a, group = lab["a"], Anycast("2001:db8::acac", "eth0")
+        assert a.wait(group).holds
+        a.services["web"].kill()
+        a.wait(Gone(group))
+        a.services["web"].start()
+        a.wait(group)
+        is_restarted_after_sigkill(a.services["anycast"])
+        a.wait(group)
+
+
+def test_a_member_of_an_anycast_group_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)start anycast.*Invalid argument"):
+        up(GROUPED.replace("PROGRAM", PROGRAM).replace("::acac", "::1")).__enter__()
 
 
 def test_the_same_lab_twice_with_the_same_daemons_side_by_side(up: Up) -> None:

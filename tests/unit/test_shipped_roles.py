@@ -35,9 +35,11 @@ def parsed(tmp_path: Path, name: str, text: str, *argv: str) -> str:
 def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
     found = [(name, role.program, role.package) for name, role in shipped_roles().items()]
     assert found == [
+        ("anycast", "python3", "python3"),
         ("dhcpcd", "dhcpcd", "dhcpcd-base"),
         ("dnsmasq", "dnsmasq", "dnsmasq-base"),
         ("http", "python3", "python3"),
+        ("keepalived", "keepalived", "keepalived"),
         ("radvd", "radvd", "radvd"),
     ]
     assert all(role.name == name and role.description for name, role in shipped_roles().items())
@@ -293,3 +295,65 @@ def test_dhcpcd_refuses_what_it_would_fail_on(tmp_path: Path, words: str, messag
     with pytest.raises(TopologyError) as caught:
         made(tmp_path, f"{{dhcpcd: {{{words}}}}}")
     assert [each.message for each in caught.value.problems] == [message]
+
+
+# -- keepalived
+
+KEEPALIVED = """\
+global_defs {
+    vrrp_version 3
+}
+vrrp_instance keepalived {
+    state BACKUP
+    interface eth0
+    virtual_router_id 1
+    priority 100
+    advert_int 1.0
+    virtual_ipaddress {
+        2001:db8::f/64
+    }
+}
+"""
+MANY = 'addresses: ["10.0.0.9/24", "10.0.0.10/24"], id: 7, priority: 200, interval: 0.1, preempt: false'
+
+
+def test_keepalived_is_a_virtual_router_of_vrrp_3(tmp_path: Path) -> None:
+    spec = made(tmp_path, '{keepalived: {addresses: ["2001:db8::f/64"]}}')
+    folder = "/run/services/keepalived"
+    files = (f"--use-file={folder}/keepalived.conf", f"--pid={folder}/keepalived.pid", f"--vrrp_pid={folder}/vrrp.pid")
+    assert spec.argv == ("keepalived", "--dont-fork", "--log-console", "--vrrp", *files)
+    assert spec.ready == Ready(line="Entering (MASTER|BACKUP) STATE")
+    assert dict(spec.files) == {"keepalived.conf": KEEPALIVED}
+
+
+def test_keepalived_says_what_its_parameters_ask_for(tmp_path: Path) -> None:
+    text = made(tmp_path, f"{{floats: {{role: keepalived, {MANY}}}}}").files["keepalived.conf"]
+    assert " ".join(text.split()) == (
+        "global_defs { vrrp_version 3 } vrrp_instance floats { state BACKUP interface eth0 virtual_router_id 7 priority 200"
+        " advert_int 0.1 nopreempt virtual_ipaddress { 10.0.0.9/24 10.0.0.10/24 } }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("addresses: []", "role keepalived: there is no virtual address: name one in `addresses`"),
+        ('addresses: ["10.0.0.9/24"], interface: eth7', "role keepalived: node a has no interface eth7"),
+    ],
+)
+def test_keepalived_refuses_what_it_would_fail_on(tmp_path: Path, words: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, f"{{keepalived: {{{words}}}}}")
+    assert [each.message for each in caught.value.problems] == [message]
+
+
+# -- anycast
+
+
+def test_a_member_of_an_anycast_group_holds_it_at_an_interface_and_perhaps_for_a_server(tmp_path: Path) -> None:
+    spec = made(tmp_path, '{anycast: {group: "2001:db8::acac"}}')
+    assert spec.argv == ("python3", "-I", "-u", "hold.py", "2001:db8::acac", "eth0")
+    assert spec.ready == Ready(line="^joined")
+    assert dict(spec.files) == {"hold.py": (shipped_templates() / "anycast" / "hold.py").read_text()}
+    tied = made(tmp_path, '{anycast: {group: "2001:db8::acac", interface: lo, pidfile: /run/s.pid}}')
+    assert tied.argv[4:] == ("2001:db8::acac", "lo", "/run/s.pid")

@@ -1,0 +1,26 @@
+"""A shipped scenario run by the command, and what its checks came to."""
+
+from __future__ import annotations
+
+from support.commands import Said, lab
+
+SECONDS = 120.0
+
+
+def run(scenario: str, **sets: object) -> Said:
+    """All its checks, with parameters of its topology set."""
+    return lab("run", scenario, "-f", "json", *_words(sets), timeout=SECONDS)
+
+
+def _words(sets: dict[str, object]) -> list[str]:
+    return [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+
+
+def failed(said: Said) -> set[str]:
+    """The names of the checks that were made and do not hold; parameters of a check are left out."""
+    return {check["name"].partition("[")[0] for check in said.json("run")["checks"] if check["outcome"] == "failed"}
+
+
+def not_held(said: Said) -> dict[str, str]:
+    """Name -> what it said, of every check that does not hold or could not be made."""
+    return {each["name"]: each["message"] for each in said.json("run")["checks"] if each["outcome"] != "held"}
