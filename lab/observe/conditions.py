@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.observe import tables
-from lab.substrate import namespaces
+from lab.observe import counters, tables
+from lab.substrate import baseline, namespaces
 from lab.substrate.netlink import events, operstate
+from lab.sysctls import sysctl_parts
 
 _LOOK_AGAIN = 0.01  # seconds, where no event tells
 _RUN_AGAIN = 0.1  # seconds, where looking means to run a command
@@ -200,6 +201,41 @@ class Neighbour:
         resolved = [each for each in found if each.state & _RESOLVED]
         said = [f"{self.address} on {each.device} is {_NUD.get(each.state, 'none')}" for each in resolved or found]
         return Seen(bool(resolved), said[0] if said else f"{self.address} is no neighbour")
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlIs:
+    """A sysctl of the node has this value, which the kernel itself may change: `net.ipv6.conf.eth0.mtu`."""
+
+    name: str
+    value: str
+    groups: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.value}"
+
+    def look(self) -> Seen:
+        try:
+            found = baseline.SYSCTL.joinpath(*sysctl_parts(self.name)).read_text().strip()
+        except OSError:
+            return Seen(False, f"no sysctl {self.name}")
+        return Seen(found == self.value, f"{self.name} is {found}")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An SNMP counter of the node, by its name in nstat(8), has come to `least`."""
+
+    counter: str
+    least: int
+    groups: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.counter} is {self.least} at least"
+
+    def look(self) -> Seen:
+        found = counters.here().get(self.counter, 0)
+        return Seen(found >= self.least, f"{self.counter} is {found}")
 
 
 @dataclass(frozen=True, slots=True)
