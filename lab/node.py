@@ -127,11 +127,12 @@ class Node:
         """A real socket of this node's namespace, for the calling process to use and close. Raises OSError as socket(2)."""
         return self.inside(_socket.socket, family, type, proto)
 
-    def send_frame(self, device: str, frame: bytes) -> None:
-        """Sends one whole frame out of `device`, from its destination's MAC address on, as `bytes` of a scapy packet has it:
-        what no kernel of today would send (packet(7)). Raises OSError (ENODEV, ENETDOWN, EMSGSIZE)."""
+    def send(self, device: str, frame: bytes) -> None:
+        """Sends one Ethernet frame out of `device` as it is, from the destination's MAC address on: `bytes(Ether() / …)` of
+        scapy. Nothing of this node's network stack sees it. Raises OSError as packet(7): ENODEV, ENETDOWN, EMSGSIZE."""
         with self.socket(_socket.AF_PACKET, _socket.SOCK_RAW) as sock:
-            sock.sendto(frame, (device, 0))
+            sock.bind((device, 0))
+            sock.send(frame)
 
     def inside(self, do: Callable[..., T], *args: Any) -> T:
         """`do(*args)` in a helper thread inside this node's namespace; what it opens stays bound to it."""

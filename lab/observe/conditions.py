@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.observe import tables
-from lab.substrate import namespaces
+from lab.observe import counters, tables
+from lab.substrate import baseline, namespaces
 from lab.substrate.netlink import events, operstate
+from lab.sysctls import sysctl_parts
 
 _LOOK_AGAIN = 0.01  # seconds, where no event tells
 _RUN_AGAIN = 0.1  # seconds, where looking means to run a command
@@ -243,6 +244,41 @@ class Duplicate:
             return Seen(False, f"{self.address} is not on {self.device}")
         state = "dadfailed" if flags & _DADFAILED else "tentative" if flags & _TENTATIVE else "usable"
         return Seen(bool(flags & _DADFAILED), f"{self.address} is {state}", final=state == "usable")
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlIs:
+    """A sysctl of the node has this value, which the kernel itself may change: `net.ipv6.conf.eth0.mtu`."""
+
+    name: str
+    value: str
+    groups: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.value}"
+
+    def look(self) -> Seen:
+        try:
+            found = baseline.SYSCTL.joinpath(*sysctl_parts(self.name)).read_text().strip()
+        except OSError:
+            return Seen(False, f"no sysctl {self.name}")
+        return Seen(found == self.value, f"{self.name} is {found}")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An SNMP counter of the node, by its name in nstat(8), has come to `least`."""
+
+    counter: str
+    least: int
+    groups: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.counter} is {self.least} at least"
+
+    def look(self) -> Seen:
+        found = counters.here().get(self.counter, 0)
+        return Seen(found >= self.least, f"{self.counter} is {found}")
 
 
 @dataclass(frozen=True, slots=True)

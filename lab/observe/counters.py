@@ -15,7 +15,12 @@ _NET = Path("/proc/thread-self/net")
 
 def read(ns: Path) -> Mapping[str, int]:
     """All counters of the namespace at `ns` since it was made."""
-    return namespaces.inside(ns, lambda: dict(_all()))
+    return namespaces.inside(ns, here)
+
+
+def here() -> dict[str, int]:
+    """The same of the namespace that the calling thread is in."""
+    return dict(_all())
 
 
 def delta(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:

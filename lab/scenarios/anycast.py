@@ -252,7 +252,7 @@ def advertise(lab: Lab, own: str, override: int) -> None:
     frame = Ether(src=mac, dst=client.mac("eth0")) / IPv6(src=own, dst="2001:db8::1", hlim=255)
     frame /= ICMPv6ND_NA(tgt=GROUP, R=0, S=1, O=override) / ICMPv6NDOptDstLLAddr(lladdr=mac)
     with lab.capture("client:eth0", filter="icmp6") as wire:
-        node.send_frame("eth0", bytes(frame))
+        node.send("eth0", bytes(frame))
         wire.expect(lambda p: is_advertised(p) and override == p[ICMPv6ND_NA].O, "the made-up advertisement")
 
 

@@ -3,23 +3,32 @@
 A host has the same address on two interfaces, each in a LAN of its own, which is allowed; and yet only the interface that
 was raised first answers ARP. The kernel looks the sender of a request up in its routing table, finds the connected route
 that was added first, and refuses what did not come in by that interface (rp_filter, RFC 3704; net/ipv4/fib_frontend.c,
-fib_validate_source). The filter in force is the greater of conf.all's and the interface's own.
+fib_validate_source). The filter in force is the greater of conf.all's and the interface's own. What a router passes on is
+filtered in the same way, which breaks asymmetric paths: a question that comes in where its answer does not go out.
+
+A text of 2012 tells of the two LANs as VLANs on one cable (lan=vlan), and finds the reason in the kernel's log alone; today it
+shows in /proc/net/stat/rt_cache as well, and for IP in TcpExtIPReversePathFilter, which never counts ARP.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import ICMP
 
 from lab import Lab, Node
 from lab.observe import kmsg
+from lab.observe.conditions import Carrier, Counted, Gone
 
 ADDRESS, PORT = "192.168.122.74", 7474
+INSIDE = "10.0.0.2"
 STRANGER = "198.51.100.1"
 COUNTER = "TcpExtIPReversePathFilter"
 WITHIN = 5.0  # seconds, for what takes microseconds, or a few if the kernel must repeat an ARP request
@@ -37,7 +46,8 @@ class Side:
 def sides(lab: Lab) -> tuple[Side, ...]:
     """Both, in the order of the target's connected routes: the first is its way back to whoever asks."""
     table = lab["target"].inside(Path("/proc/thread-self/net/route").read_text)
-    devices = [line.split()[0] for line in table.splitlines()[1:]]
+    here = f"{int.from_bytes(socket.inet_aton('192.168.122.0'), sys.byteorder):08X}"  # as the file has it
+    devices = [device for device, to, *_ in map(str.split, table.splitlines()[1:]) if to == here]
     feet = zip(sorted(devices), (("a", "192.168.122.1"), ("b", "192.168.122.2")), strict=True)
     by_device = {device: Side(*foot, device) for device, foot in feet}
     return tuple(by_device[device] for device in devices)
@@ -176,16 +186,134 @@ def test_an_ip_packet_from_the_wrong_side_counts(lab: Lab) -> None:
         assert receiver.recv(64) == b"from the right side"
 
 
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_the_counter_counts_ip_and_never_arp(lab: Lab) -> None:
+    """Of three ARP requests and three IP packets that are refused, TcpExtIPReversePathFilter counts three."""
+    target, (_first, wrong) = lab["target"], sides(lab)
+    assert [answers(lab, wrong) for _ in range(3)] == [False] * 3
+    assert target.counters()[COUNTER] == 0
+    resolve(lab)
+    for number in range(3):
+        send(lab["asker"], wrong, b"refused")
+        target.wait(Counted(COUNTER, number + 1), WITHIN)
+    assert [answers(lab, wrong) for _ in range(3)] == [False] * 3
+    assert target.counters()[COUNTER] == 3
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1)
+def test_a_route_without_carrier_still_refuses_unless_it_is_ignored(lab: Lab) -> None:
+    """A first route without carrier silences the other interface until ignore_routes_with_linkdown is 1, its own or of all."""
+    target, (first, second) = lab["target"], sides(lab)
+    if lab.record.params["lan"] == "vlan":
+        pytest.skip("lan=vlan: both LANs lose their carrier at once, which is that of their one cable")
+    lab[f"lan-{first.foot}"].run(["ip", "link", "set", f"target-{first.device}", "down"])
+    target.wait(Gone(Carrier(first.device)))
+    answered = {}
+    for device in (second.device, first.device, "all"):
+        for ignored in (0, 1):
+            target.sysctl[f"net.ipv4.conf.{device}.ignore_routes_with_linkdown"] = str(ignored)
+            answered[device, ignored] = answers(lab, second)
+        target.sysctl[f"net.ipv4.conf.{device}.ignore_routes_with_linkdown"] = "0"
+    helps = {(first.device, 1), ("all", 1)}  # the interface whose route it is, or all
+    assert answered == {setting: setting in helps for setting in answered}
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1, forwards=1)
+def test_a_strict_router_drops_what_comes_in_by_another_way(lab: Lab) -> None:
+    """A router with rp_filter=1 passes on what comes in where its answer would go out, and drops what comes in elsewhere."""
+    first, wrong = sides(lab)
+    assert (passed_on(lab, first), passed_on(lab, wrong)) == (True, False)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=2, forwards=1)
+def test_a_loose_router_carries_an_asymmetric_conversation(lab: Lab) -> None:
+    """A router with rp_filter=2 carries a conversation whose questions come by one LAN and whose answers leave by the other."""
+    carries_an_asymmetric_conversation(lab)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=0, forwards=1)
+def test_a_router_without_the_filter_carries_an_asymmetric_conversation(lab: Lab) -> None:
+    """A router with rp_filter=0 carries the same conversation."""
+    carries_an_asymmetric_conversation(lab)
+
+
+def carries_an_asymmetric_conversation(lab: Lab) -> None:
+    first, wrong = sides(lab)
+    resolve(lab)
+    with lab.capture(f"asker:{first.foot}", f"asker:{wrong.foot}", filter="icmp") as wire:
+        lab["asker"].run(["ip", "route", "add", f"{INSIDE}/32", "via", ADDRESS, "dev", wrong.foot])
+        lab["asker"].run(["ping", "-c1", "-W5", "-I", wrong.address, INSIDE])
+        ways = wire.expect_in_order((lambda p: p[ICMP].type == 8, "a request"), (lambda p: p[ICMP].type == 0, "its reply"))
+    assert [packet.frame.interface.device for packet in ways] == [wrong.foot, first.foot]
+    assert lab["target"].counters()[COUNTER] == 0
+
+
+@pytest.mark.lab("rp-filter", rp_filter=2, forwards=1)
+def test_a_loose_router_wants_some_way_back(lab: Lab) -> None:
+    """A router with rp_filter=2 drops a packet whose sender no route leads back to; with 0 it passes it on."""
+    first, _second = sides(lab)
+    assert not passed_on(lab, first, STRANGER)
+    set_filter(lab["target"], 0, first.device)
+    assert passed_on(lab, first, STRANGER)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1, forwards=1)
+def test_a_route_back_is_the_cure_of_a_strict_router(lab: Lab) -> None:
+    """A router with rp_filter=1 passes on what comes in elsewhere once a route to its sender leads there."""
+    _first, wrong = sides(lab)
+    assert not passed_on(lab, wrong)
+    lab["target"].run(["ip", "route", "add", f"{wrong.address}/32", "dev", wrong.device])
+    assert passed_on(lab, wrong)
+
+
+@pytest.mark.lab("rp-filter", rp_filter=1, forwards=1)
+def test_the_greater_of_all_and_the_device_filters_forwarded_traffic(lab: Lab) -> None:
+    """What a router passes on is filtered by the greater of conf.all's and the interface's own, too, and drops are counted."""
+    _first, wrong = sides(lab)
+    passed = {}
+    for everywhere, own in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)):
+        set_filter(lab["target"], everywhere, "all")
+        set_filter(lab["target"], own, wrong.device)
+        passed[everywhere, own] = passed_on(lab, wrong)
+    assert passed == {pair: max(pair) != 1 for pair in passed}
+    assert lab["target"].counters()[COUNTER] == list(passed.values()).count(False)
+
+
+def passed_on(lab: Lab, side: Side, sender: str | None = None) -> bool:
+    """Whether a packet that the asker sends on this side reaches the host behind the target, or is counted as refused."""
+    target, asker, before = lab["target"], lab["asker"], lab["target"].counters()[COUNTER]
+    resolve(lab)
+    if sender:
+        asker.run(["ip", "address", "replace", f"{sender}/32", "dev", "lo"])
+    with arriving(lab["inside"], INSIDE) as receiver:
+        send(asker, side, b"forwarded", INSIDE, sender)
+        end = f"the packet arrives, or {COUNTER} moves"
+        target.wait(lambda: waits(receiver) or target.counters()[COUNTER] > before, WITHIN, end)
+        return waits(receiver)
+
+
+def waits(receiver: socket.socket) -> bool:
+    """Whether a packet is there to be read."""
+    return bool(select.select([receiver], [], [], 0)[0])
+
+
+def resolve(lab: Lab) -> None:
+    """Tells the asker the target's MAC addresses, which it could not find out: the filter eats those requests too."""
+    for side in sides(lab):
+        to = ("lladdr", lab["target"].mac(side.device), "dev", side.foot, "nud", "permanent")
+        lab["asker"].run(["ip", "neighbour", "replace", ADDRESS, *to])
+
+
 @contextlib.contextmanager
-def arriving(target: Node) -> Iterator[socket.socket]:
-    with target.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def arriving(node: Node, address: str = ADDRESS) -> Iterator[socket.socket]:
+    with node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(WITHIN)
-        sock.bind((ADDRESS, PORT))
+        sock.bind((address, PORT))
         yield sock
 
 
-def send(asker: Node, side: Side, what: bytes) -> None:
+def send(asker: Node, side: Side, what: bytes, to: str = ADDRESS, sender: str | None = None) -> None:
     with asker.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, side.foot.encode())
-        sock.bind((side.address, 0))
-        sock.sendto(what, (ADDRESS, PORT))
+        sock.bind((sender or side.address, 0))
+        sock.sendto(what, (to, PORT))

@@ -17,10 +17,19 @@ STRICT = {
     "test_log_martians_names_the_refused_request",
     "test_without_log_martians_the_log_is_silent",
     "test_a_refused_request_does_not_count",
+    "test_the_counter_counts_ip_and_never_arp",
+    "test_a_route_without_carrier_still_refuses_unless_it_is_ignored",
+    "test_a_strict_router_drops_what_comes_in_by_another_way",
+    "test_a_route_back_is_the_cure_of_a_strict_router",
 }
-OFF = {"test_without_the_filter_both_answer"}
-LOOSE = {"test_with_the_loose_filter_both_answer", "test_the_loose_filter_wants_some_way_back"}
-SETS_IT_ITSELF = {"test_the_greater_of_all_and_the_device_is_in_force", "test_an_ip_packet_from_the_wrong_side_counts"}
+WAYS_BACK = {"test_the_loose_filter_wants_some_way_back", "test_a_loose_router_wants_some_way_back"}
+OFF = {"test_without_the_filter_both_answer", "test_a_router_without_the_filter_carries_an_asymmetric_conversation"}
+LOOSE = {"test_with_the_loose_filter_both_answer", "test_a_loose_router_carries_an_asymmetric_conversation"} | WAYS_BACK
+SETS_IT_ITSELF = {
+    "test_the_greater_of_all_and_the_device_is_in_force",
+    "test_the_greater_of_all_and_the_device_filters_forwarded_traffic",
+    "test_an_ip_packet_from_the_wrong_side_counts",
+}
 LOGGING = "test_log_martians_names_the_refused_request"
 
 
@@ -44,14 +53,19 @@ def test_every_check_holds_where_the_other_interface_is_raised_first() -> None:
     assert said.status == 0, said.stdout
 
 
+def test_what_holds_of_a_host_holds_of_a_router() -> None:
+    said = run("--set", "forwards=1")
+    assert said.status == 0, said.stdout
+
+
 @pytest.mark.parametrize(
     ("value", "wrong"),
     [
         # Without the filter nothing is refused, and with the loose one only the stranger.
-        ("0", STRICT | {"test_the_loose_filter_wants_some_way_back"}),
+        ("0", STRICT | WAYS_BACK),
         ("2", STRICT),
         # Where all is strict: nobody asks in a stranger's name without the filter's being in the way already.
-        ("1", OFF | {"test_with_the_loose_filter_both_answer"}),
+        ("1", OFF | LOOSE - WAYS_BACK),
     ],
 )
 def test_with_another_filter_exactly_the_claims_about_this_one_fail(value: str, wrong: set[str]) -> None:

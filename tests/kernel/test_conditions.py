@@ -20,12 +20,14 @@ from lab.observe.conditions import (
     Carrier,
     Condition,
     ConditionTimeout,
+    Counted,
     Gone,
     Listening,
     Neighbour,
     Ran,
     Routed,
     Succeeds,
+    SysctlIs,
 )
 from lab.substrate import namespaces
 
@@ -225,6 +227,27 @@ def test_a_command_is_run_again_until_it_succeeds(living: Lab, tmp_path: Path) -
         file.touch()
     with waiting(node, Gone(condition)):
         file.unlink()
+
+
+def test_a_sysctl_that_the_kernel_changes_by_itself_is_waited_for(living: Lab) -> None:
+    node, condition = living["a"], SysctlIs("net.ipv6.conf.eth0.mtu", "1400")
+    with pytest.raises(ConditionTimeout, match=r"net\.ipv6\.conf\.eth0\.mtu is 1400; last seen: .* is 1500"):
+        node.wait(condition, SOON)
+    with waiting(node, condition):
+        node.run(["ip", "link", "set", "eth0", "mtu", "1400"])
+    with waiting(node, Gone(condition)):
+        node.run(["ip", "link", "set", "eth0", "mtu", "1500"])
+    with pytest.raises(ConditionTimeout, match=r"no sysctl net\.nothing"):
+        node.wait(SysctlIs("net.nothing", "1"), 0)
+
+
+def test_a_counter_is_waited_for_until_it_has_come_so_far(living: Lab) -> None:
+    node = living["a"]
+    condition = Counted("IcmpOutEchos", node.counters()["IcmpOutEchos"] + 1)
+    with pytest.raises(ConditionTimeout, match=r"IcmpOutEchos is .* at least; last seen: "):
+        node.wait(condition, SOON)
+    with waiting(node, condition):
+        node.run(["ping", "-c1", "-W5", "10.0.0.2"])
 
 
 def test_routes_of_other_tables_do_not_count(living: Lab) -> None:

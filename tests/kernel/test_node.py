@@ -298,3 +298,20 @@ def test_a_predicate_looks_from_inside_and_has_a_name(a: Node) -> None:
 def test_an_address_that_is_not_there_is_not_usable(a: Node) -> None:
     with pytest.raises(ConditionTimeout, match="2001:db8::7 is not on eth0"):
         a.wait(Usable("eth0", str(ipaddress.ip_address("2001:db8::7"))), timeout=0)
+
+
+# Frames made by hand.
+
+
+def test_a_frame_made_by_hand_leaves_as_it_is(lab: Lab, a: Node, b: Node) -> None:
+    frame = bytes.fromhex("ffffffffffff 020000000001 88b5") + b"made by hand".ljust(46, b".")  # IEEE 802, experimental
+    with lab.capture("b:eth0", filter="ether proto 0x88b5") as wire:
+        a.send("eth0", frame)
+        assert wire.expect(lambda _: True, "the frame").frame.data == frame
+
+
+def test_a_frame_out_of_no_device_or_too_long_for_it_is_an_error(a: Node) -> None:
+    for device, size, wanted in (("eth7", 60, errno.ENODEV), ("eth0", 9000, errno.EMSGSIZE)):
+        with pytest.raises(OSError) as caught:
+            a.send(device, bytes(size))
+        assert caught.value.errno == wanted

@@ -74,6 +74,18 @@ nodes:
 links: [{{endpoints: ["a:eth0", "b:eth0"], nodad: true, addresses: {{a: "2001:db8::1/64", b: "2001:db8::2/64"}}}}]
 """
 PROGRAM = "import os, signal; open('pid', 'w').write(str(os.getpid())); signal.pause()"
+KEA = """\
+name: {name}
+nodes:
+  s: {{services: {{kea-dhcp6: {{PARAMS}}}}}}
+  a: {{services: {{dhcpcd: {{v4: false, v6: true}}}}}}
+  b: {{services: {{dhcpcd: {{v4: false, v6: true}}}}}}
+  sw: {{kind: switch}}
+links:
+  - {{endpoints: ["s:eth0", sw], nodad: true, addresses: {{s: "2001:db8::1/64"}}}}
+  - {{endpoints: ["a:eth0", sw]}}
+  - {{endpoints: ["b:eth0", sw]}}
+"""
 UNSERVED = """\
 name: {name}
 nodes: {{s: {{}}, a: {{services: {{dhcpcd: {{timeout: 2}}}}}}}}
@@ -231,6 +243,28 @@ def test_a_member_of_an_anycast_group_leaves_with_its_server_and_joins_with_it_a
 def test_a_member_of_an_anycast_group_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
     with pytest.raises(StepError, match=r"(?s)start anycast.*Invalid argument"):
         up(GROUPED.replace("PROGRAM", PROGRAM).replace("::acac", "::1")).__enter__()
+
+
+def test_kea_leases_addresses_by_dhcpv6_and_again_after_it_was_killed(up: Up) -> None:
+    with up(KEA, 'pools: ["2001:db8::40-2001:db8::4f"]') as lab:
+        for host in ("a", "b"):
+            has(lab[host], r"inet6 2001:db8::4[0-9a-f]/128")
+        assert addresses(lab["a"]) != addresses(lab["b"])
+        is_restarted_after_sigkill(lab["s"].services["kea-dhcp6"])
+        lab["a"].services["dhcpcd"].restart()
+
+
+def test_kea_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)step failed on node s: start kea-dhcp6\n.*ended with status 1.*banana"):
+        up(KEA, "pools: [banana]").__enter__()
+
+
+def test_two_keas_side_by_side_lease_from_pools_of_their_own(up: Up) -> None:
+    with up(KEA) as one, up(KEA, name=f"{one.name}2") as two:
+        for lab in (one, two):
+            has(lab["a"], r"inet6 2001:db8::1[0-9a-f]{2}/128")
+        two["s"].services["kea-dhcp6"].stop()
+        assert one["s"].services["kea-dhcp6"].state().running
 
 
 def test_the_same_lab_twice_with_the_same_daemons_side_by_side(up: Up) -> None:

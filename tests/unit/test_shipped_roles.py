@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
         ("dhcpcd", "dhcpcd", "dhcpcd-base"),
         ("dnsmasq", "dnsmasq", "dnsmasq-base"),
         ("http", "python3", "python3"),
+        ("kea-dhcp6", "kea-dhcp6", "kea-dhcp6-server"),
         ("keepalived", "keepalived", "keepalived"),
         ("radvd", "radvd", "radvd"),
     ]
@@ -357,3 +359,99 @@ def test_a_member_of_an_anycast_group_holds_it_at_an_interface_and_perhaps_for_a
     assert dict(spec.files) == {"hold.py": (shipped_templates() / "anycast" / "hold.py").read_text()}
     tied = made(tmp_path, '{anycast: {group: "2001:db8::acac", interface: lo, pidfile: /run/s.pid}}')
     assert tied.argv[4:] == ("2001:db8::acac", "lo", "/run/s.pid")
+
+
+# -- kea-dhcp6
+
+KEA = """\
+{
+  "Dhcp6": {
+    "interfaces-config": {
+      "interfaces": ["eth0"],
+      "service-sockets-max-retries": 50,
+      "service-sockets-retry-wait-time": 100
+    },
+    "lease-database": {"type": "memfile", "name": "/run/services/kea-dhcp6/leases", "lfc-interval": 0},
+    "valid-lifetime": 3600,
+    "preferred-lifetime": 1800,
+    "option-data": [
+    ],
+    "subnet6": [
+      {
+        "id": 1,
+        "subnet": "2001:db8::/64",
+        "interface": "eth0",
+        "rapid-commit": true,
+        "pools": [
+          {"pool": "2001:db8::100-2001:db8::1ff"}
+        ]
+      }
+    ],
+    "loggers": [{"name": "kea-dhcp6", "severity": "INFO", "output_options": [{"output": "stdout", "flush": true}]}]
+  }
+}
+"""
+KEA_WORDS = (
+    'interfaces: [eth0], pools: ["2001:db8::10-2001:db8::1f", "2001:db8::1:0/112"], valid: 60, preferred: 30, rapid: false,'
+    ' options: {dns-servers: "2001:db8::1, 2001:db8::2", domain-search: lab}'
+)
+
+
+def test_kea_serves_the_prefixes_of_the_nodes_own_interfaces(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{kea-dhcp6: }")
+    assert (spec.argv, spec.directories) == (("kea-dhcp6", "-c", "kea-dhcp6.conf"), ("/var/lib/kea",))
+    assert dict(spec.env) == {"KEA_LOCKFILE_DIR": "none", "KEA_PIDFILE_DIR": "/run/services/kea-dhcp6"}
+    assert spec.ready == Ready(listen=("udp/547",))
+    assert dict(spec.files) == {"kea-dhcp6.conf": KEA}
+
+
+def test_kea_says_what_its_parameters_ask_for(tmp_path: Path) -> None:
+    said = json.loads(made(tmp_path, f"{{kea-dhcp6: {{{KEA_WORDS}}}}}").files["kea-dhcp6.conf"])["Dhcp6"]
+    (subnet,) = said["subnet6"]
+    assert [each["pool"] for each in subnet["pools"]] == ["2001:db8::10-2001:db8::1f", "2001:db8::1:0/112"]
+    assert (said["valid-lifetime"], said["preferred-lifetime"], subnet["rapid-commit"]) == (60, 30, False)
+    assert said["option-data"] == [
+        {"name": "dns-servers", "data": "2001:db8::1, 2001:db8::2"},
+        {"name": "domain-search", "data": "lab"},
+    ]
+
+
+@pytest.mark.parametrize("words", ["", KEA_WORDS])
+def test_keas_own_parser_takes_what_is_made(tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks for the interfaces that it is told, of which every host has lo."""
+    monkeypatch.setenv("KEA_LOCKFILE_DIR", "none")
+    text = made(tmp_path, f"{{kea-dhcp6: {{{words}}}}}").files["kea-dhcp6.conf"].replace("eth0", "lo")
+    text = text.replace("/run/services/kea-dhcp6", str(tmp_path))
+    parsed(tmp_path, "kea-dhcp6.conf", text, "kea-dhcp6", "-t", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("interfaces: [lo]", "role kea-dhcp6: node a has no interface lo with a global IPv6 address"),
+        ("preferred: 2, valid: 1", "role kea-dhcp6: preferred can be valid at most, which is 1"),
+    ],
+)
+def test_kea_refuses_what_it_would_fail_on(tmp_path: Path, words: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, f"{{kea-dhcp6: {{{words}}}}}")
+    assert [each.message for each in caught.value.problems] == [message]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "words", "message"),
+    [
+        ("", "", "no interface of node c has a global IPv6 address: give it one"),
+        ('"2001:db8:1::7:0:1/112"', "", "name the pools of 2001:db8:1::7:0:0/112, which may not hold ::100 to ::1ff"),
+        (
+            '"2001:db8:1::1/64", "2001:db8:2::1/64"',
+            'pools: ["2001:db8:1::/112"]',
+            "pools belong to one prefix, and here are 2001:db8:1::/64, 2001:db8:2::/64",
+        ),
+    ],
+)
+def test_kea_on_a_node_with_other_prefixes_is_refused(tmp_path: Path, addresses: str, words: str, message: str) -> None:
+    device = f"interfaces: {{d: {{kind: dummy, addresses: [{addresses}]}}}}"
+    with pytest.raises(TopologyError) as caught:
+        specs(tmp_path, "{}", f"  c: {{{device}, services: {{kea-dhcp6: {{{words}}}}}}}\n")
+    assert [each.message for each in caught.value.problems] == [f"role kea-dhcp6: {message}"]
