@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _CONFIGURATION = ("-c", str(catalogue.FOLDER / "pytest.ini"), "--rootdir", str(catalogue.FOLDER))
 _PLUGINS = ("-p", "lab.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:terminal")
+_SLOW = "slow"  # the marker, declared in pytest.ini
 _USAGE_ERROR, _INTERNAL_ERROR = 4, 3  # pytest.ExitCode
 
 
@@ -44,21 +45,22 @@ def run(
     json: Path | None = None,
     keep_on_failure: bool = False,
     fail_on_skip: bool = False,
+    slow: bool = False,
     format: str = "table",
     verbosity: int = 0,
 ) -> int:
     """Runs scenarios; the exit status of `lab run` (see `lab.report.results.Run.status`).
 
     `names`: shipped scenarios, test files or folders, each with `::check` behind it for one check alone; none means all that
-    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write. `format` table or json
-    is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
+    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write. `slow` also runs the
+    checks that are marked so. `format` table or json is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
     """
     for path in (junit, json):
         _writable(path)
     arguments = [*_arguments(_targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
     arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
     arguments += [f"--junitxml={junit.absolute()}"] if junit else []
-    recorder = _Recorder(_terminal(format, verbosity))
+    recorder = _Recorder(_terminal(format, verbosity), slow)
     with _interrupts_on_sigterm(), progress.line(sys.stderr, recorder.doing, verbosity >= 0) as line:
         recorder.terminal.aside = line.aside
         done = _run(arguments, recorder, fail_on_skip)
@@ -114,7 +116,8 @@ def _run(arguments: Sequence[str], recorder: _Recorder, fail_on_skip: bool) -> R
     except LabError as error:  # the undo of an interrupted check failed
         recorder.problems.append(str(error))
     seconds = time.monotonic() - began
-    return Run(tuple(recorder.checks), started, seconds, tuple(recorder.problems), recorder.ending, fail_on_skip)
+    problems = tuple(recorder.problems)
+    return Run(tuple(recorder.checks), started, seconds, problems, recorder.ending, fail_on_skip, recorder.left_out)
 
 
 def _pytest(arguments: Sequence[str], recorder: _Recorder) -> int:
@@ -163,8 +166,9 @@ def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None
 class _Recorder:
     """A pytest plugin in the place of pytest's terminal reporter: the checks, as they are decided."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
+    def __init__(self, terminal: Terminal, slow: bool) -> None:
+        self.terminal, self._slow = terminal, slow
+        self.left_out = 0
         self.checks: list[Check] = []
         self.problems: list[str] = []
         self.ending = results.HELD
@@ -193,12 +197,19 @@ class _Recorder:
     def pytest_configure(self, config: pytest.Config) -> None:
         config.option.tbstyle = "short"  # an option of the reporter that is not there
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self._leave_out(config, [] if self._slow else [item for item in items if item.get_closest_marker(_SLOW)], items)
         for item in items:
             scenario = _scenario(item.path)
             title = self._titles[item.nodeid] = _title(item)
             item.user_properties += [("scenario", scenario), ("title", title)]
             self._about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
+
+    def _leave_out(self, config: pytest.Config, slow: list[pytest.Item], items: list[pytest.Item]) -> None:
+        self.left_out = len(slow)
+        items[:] = [item for item in items if item not in slow]
+        if slow:
+            config.hook.pytest_deselected(items=slow)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

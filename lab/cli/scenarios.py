@@ -20,6 +20,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the results as JSON there.")
 @click.option("--keep-on-failure", is_flag=True, help="Leave the lab of a failed check up, and say how to get in.")
 @click.option("--fail-on-skip", is_flag=True, help="End with status 4 if anything was skipped.")
+@click.option("--slow", is_flag=True, help="Also run what is marked slow: the kernel's and the daemons' default timers.")
 @common
 @settings
 def run(
@@ -30,6 +31,7 @@ def run(
     json_file: Path | None,
     keep_on_failure: bool,
     fail_on_skip: bool,
+    slow: bool,
 ) -> int:
     """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
 
@@ -49,6 +51,7 @@ def run(
         json=json_file,
         keep_on_failure=keep_on_failure,
         fail_on_skip=fail_on_skip,
+        slow=slow,
         format=settings.format,
         verbosity=settings.verbosity,
     )

@@ -29,6 +29,7 @@ def _run(run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "counts": {outcome.value: run.count(outcome) for outcome in Outcome},
         "problems": list(run.problems),
+        "left_out": run.left_out,
         "checks": [_check(check) for check in run.checks],
     }
 

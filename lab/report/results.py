@@ -39,7 +39,8 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class Run:
     """All checks in the order in which they were decided. `started` in seconds since the epoch; `problems` are what kept
-    scenarios from being collected, in words; `ending` is a status that is no check's: interrupted, fault, wrong call."""
+    scenarios from being collected, in words; `ending` is a status that is no check's: interrupted, fault, wrong call.
+    `left_out` counts the slow checks that nobody asked for."""
 
     checks: tuple[Check, ...]
     started: float
@@ -47,6 +48,7 @@ class Run:
     problems: tuple[str, ...] = ()
     ending: int = HELD
     fail_on_skip: bool = False
+    left_out: int = 0
 
     def count(self, outcome: Outcome) -> int:
         return Counter(check.outcome for check in self.checks)[outcome]
@@ -55,7 +57,7 @@ class Run:
     def status(self) -> int:
         """The exit status of `lab run`: the first that applies."""
         asked = {self.ending, *(check.status for check in self.checks)}
-        asked |= {WRONG_CALL} if self.problems or not (self.checks or self.ending) else set()
+        asked |= {WRONG_CALL} if self.problems or not (self.checks or self.ending or self.left_out) else set()
         for status in _BY_RANK:
             if status in asked:
                 return status
@@ -67,7 +69,8 @@ class Run:
         """One line: what it came to."""
         said = [f"{self.count(outcome)} {_WORDS[outcome]}" for outcome in Outcome if self.count(outcome)]
         told = ", ".join(said) or "nothing was checked"
-        return f"{told}, in {self.seconds:.1f} s{_ENDINGS.get(self.ending, '')}"
+        left_out = f"; {self.left_out} slow left out, --slow runs them" if self.left_out else ""
+        return f"{told}, in {self.seconds:.1f} s{left_out}{_ENDINGS.get(self.ending, '')}"
 
 
 _WORDS = {
