@@ -29,7 +29,8 @@ SECTION = "lab: "
 """What the titles of our sections in a test's report begin with."""
 STATUS = "lab_status"
 """The attribute of a failed test's report that says which exit status the failure asks for."""
-_FAULT = 70
+FAULT = 70
+"""The exit status that a fault of ours asks for."""
 
 
 @dataclass(slots=True)
@@ -236,7 +237,7 @@ def _status(item: pytest.Item, error: BaseException) -> int:
 
     if isinstance(error, LabError):
         return error.exit_status
-    return _FAULT if error is item.stash.get(_FAULT_OF_OURS, None) else 1
+    return FAULT if error is item.stash.get(_FAULT_OF_OURS, None) else 1
 
 
 def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:

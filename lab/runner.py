@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pytest
 
     from lab.report.terminal import Terminal
+    from lab.workers import Workers
 
 _CONFIGURATION = ("-c", str(catalogue.FOLDER / "pytest.ini"), "--rootdir", str(catalogue.FOLDER))
 _PLUGINS = ("-p", "lab.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:terminal")
@@ -46,6 +47,7 @@ def run(
     keep_on_failure: bool = False,
     fail_on_skip: bool = False,
     slow: bool = False,
+    jobs: int = 1,
     format: str = "table",
     verbosity: int = 0,
 ) -> int:
@@ -53,7 +55,8 @@ def run(
 
     `names`: shipped scenarios, test files or folders, each with `::check` behind it for one check alone; none means all that
     are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write. `slow` also runs the
-    checks that are marked so. `format` table or json is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
+    checks that are marked so. `jobs` scenarios run at a time, each in a process of its own. `format` table or json is what goes
+    to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
     """
     for path in (junit, json):
         _writable(path)
@@ -63,7 +66,8 @@ def run(
     recorder = _Recorder(_terminal(format, verbosity), slow)
     with _interrupts_on_sigterm(), progress.line(sys.stderr, recorder.doing, verbosity >= 0) as line:
         recorder.terminal.aside = line.aside
-        done = _run(arguments, recorder, fail_on_skip)
+        plugins = [recorder, *([_workers(jobs, recorder, line)] if jobs > 1 else [])]
+        done = _run(arguments, recorder, plugins, fail_on_skip)
     _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None)
     return done.status
 
@@ -107,10 +111,16 @@ def _arguments(targets: Sequence[str]) -> list[str]:
     return [*_CONFIGURATION, *_PLUGINS, *(() if theirs else ("--noconftest",)), *targets]
 
 
-def _run(arguments: Sequence[str], recorder: _Recorder, fail_on_skip: bool) -> Run:
+def _workers(jobs: int, recorder: _Recorder, line: progress.Line) -> Workers:
+    from lab.workers import Workers
+
+    return Workers(jobs, recorder, line.halted, recorder.heard)
+
+
+def _run(arguments: Sequence[str], recorder: _Recorder, plugins: Sequence[object], fail_on_skip: bool) -> Run:
     started, began = time.time(), time.monotonic()
     try:
-        recorder.ended(_pytest(arguments, recorder))
+        recorder.ended(_pytest(arguments, plugins))
     except KeyboardInterrupt as interrupt:
         recorder.interrupted(interrupt)
     except LabError as error:  # the undo of an interrupted check failed
@@ -120,11 +130,11 @@ def _run(arguments: Sequence[str], recorder: _Recorder, fail_on_skip: bool) -> R
     return Run(tuple(recorder.checks), started, seconds, problems, recorder.ending, fail_on_skip, recorder.left_out)
 
 
-def _pytest(arguments: Sequence[str], recorder: _Recorder) -> int:
+def _pytest(arguments: Sequence[str], plugins: Sequence[object]) -> int:
     with _environment():
         import pytest
 
-        return int(pytest.main([*arguments], plugins=[recorder]))
+        return int(pytest.main([*arguments], plugins=plugins))
 
 
 @contextlib.contextmanager
@@ -188,6 +198,11 @@ class _Recorder:
         """What pytest's own exit status says beyond the checks."""
         if code in (_USAGE_ERROR, _INTERNAL_ERROR) and not self.ending:
             self.ending = results.WRONG_CALL if code == _USAGE_ERROR else results.FAULT
+
+    def heard(self, problem: str, status: int) -> None:
+        """A problem that is no check's; `status` is what it asks for, 0 for that of every problem."""
+        self.problems.append(problem)
+        self.ending = self.ending or status
 
     def interrupted(self, how: BaseException) -> None:
         """pytest also raises kinds of KeyboardInterrupt of its own, where it could not collect everything."""

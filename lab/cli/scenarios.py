@@ -20,6 +20,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the results as JSON there.")
 @click.option("--keep-on-failure", is_flag=True, help="Leave the lab of a failed check up, and say how to get in.")
 @click.option("--fail-on-skip", is_flag=True, help="End with status 4 if anything was skipped.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Run up to N scenarios side by side.")
 @click.option("--slow", is_flag=True, help="Also run what is marked slow: the kernel's and the daemons' default timers.")
 @common
 @settings
@@ -32,6 +33,7 @@ def run(
     keep_on_failure: bool,
     fail_on_skip: bool,
     slow: bool,
+    jobs: int,
 ) -> int:
     """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
 
@@ -40,6 +42,7 @@ def run(
     \b
     Example:
         lab run rp-filter
+        lab run -j 4
         lab run ./test_mine.py --set members=5 --junit out.xml
     """
     from lab import runner
@@ -52,6 +55,7 @@ def run(
         keep_on_failure=keep_on_failure,
         fail_on_skip=fail_on_skip,
         slow=slow,
+        jobs=jobs,
         format=settings.format,
         verbosity=settings.verbosity,
     )

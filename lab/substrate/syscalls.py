@@ -1,4 +1,4 @@
-"""The four system calls that Python 3.11 lacks, each raising OSError with the kernel's errno: unshare, setns, mount, umount."""
+"""System calls that Python 3.11 lacks, each raising OSError with the kernel's errno: unshare, setns, mount, umount, prctl."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ MS_BIND = 4096  # include/uapi/linux/mount.h
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_PRIVATE = 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -46,3 +47,8 @@ def mount(source: str, target: Path, kind: str | None, flags: int, data: str | N
 def unmount(target: Path) -> None:
     """umount2(2), lazy: the tree is gone from sight at once, and from memory when its last user is."""
     _checked(_libc.umount2(os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW), str(target))
+
+
+def signal_at_parents_death(number: int) -> None:
+    """prctl(2) PR_SET_PDEATHSIG: the calling process, forked by its parent's main thread, gets the signal when that ends."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)), "prctl")

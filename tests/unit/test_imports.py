@@ -27,6 +27,7 @@ STAGES = (
     ("lab",),
     ("lab.report", "lab.scenarios"),
     ("lab.pytest_plugin",),
+    ("lab.workers",),
     ("lab.runner",),
     ("lab.cli",),
     ("lab.__main__",),
@@ -42,7 +43,7 @@ HOMES = {
     "scapy": ("lab.observe.wire", "lab.scenarios"),
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
-    "pytest": ("lab.pytest_plugin", "lab.runner", "lab.scenarios"),
+    "pytest": ("lab.pytest_plugin", "lab.workers", "lab.runner", "lab.scenarios"),
     "_pytest": (),
 }
 
