@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import candidates, capture, completion, labs, scenarios, services, topologies, wait
+from lab.cli import candidates, capture, completion, graph, labs, scenarios, services, topologies, wait
 from lab.cli.interrupts import Interrupts, Terminated
 from lab.cli.options import Settings, asks_for_json, common
 from lab.cli.show import envelope, say
@@ -46,7 +46,7 @@ Exit status, the first that applies:
 
 
 _SECTIONS = {
-    "Write topologies": ("validate", "render", "plan", "schema"),
+    "Write topologies": ("validate", "render", "plan", "graph", "schema"),
     "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "prune"),
     "Experiments": ("run", "scenarios"),
     "This host": ("doctor", "completion"),
@@ -97,6 +97,7 @@ def cli() -> None:
 
 for command in (
     *topologies.COMMANDS,
+    *graph.COMMANDS,
     *labs.COMMANDS,
     *services.COMMANDS,
     *capture.COMMANDS,

@@ -25,7 +25,7 @@ STAGES = (
     ("lab.node",),
     ("lab.live",),
     ("lab",),
-    ("lab.report", "lab.scenarios"),
+    ("lab.report", "lab.scenarios", "lab.drawing"),
     ("lab.pytest_plugin",),
     ("lab.workers",),
     ("lab.runner",),
