@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lab.observe.evidence import Watch
     from lab.observe.kmsg import Log
     from lab.recipe import Recipe
+    from lab.report.results import Table
 
 SECTION = "lab: "
 """What the titles of our sections in a test's report begin with."""
@@ -31,6 +32,8 @@ STATUS = "lab_status"
 """The attribute of a failed test's report that says which exit status the failure asks for."""
 FAULT = 70
 """The exit status that a fault of ours asks for."""
+_TABLE = "table: "
+"""What the names of our tables begin with among a test's user properties, which JUnit has as well."""
 
 
 @dataclass(slots=True)
@@ -137,6 +140,25 @@ def kernel_log() -> Iterator[Log]:
         pytest.skip(str(error))
     with log:
         yield log
+
+
+@pytest.fixture
+def report_table(request: pytest.FixtureRequest) -> Callable[[str, Iterable[str], Iterable[Iterable[object]]], None]:
+    """`report_table(title, columns, rows)` makes a table part of what is reported of this test, whether or not it holds."""
+    from lab.report.results import Table
+
+    def add(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+        request.node.user_properties.append((_TABLE + title, Table.of(columns, rows)))
+
+    return add
+
+
+def tables_of(report: pytest.TestReport) -> dict[str, Table]:
+    """By their titles, those that `report_table` added until this phase of the test."""
+    from lab.report.results import Table
+
+    found = ((name.removeprefix(_TABLE), value) for name, value in report.user_properties if name.startswith(_TABLE))
+    return {title: table for title, table in found if isinstance(table, Table)}
 
 
 def _sets(config: pytest.Config) -> dict[str, str]:

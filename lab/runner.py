@@ -260,7 +260,7 @@ def _title(item: Any) -> str:
 
 def _check(phases: Sequence[pytest.TestReport]) -> Check:
     """One test from the reports of its set-up, call and teardown; what could not be made outweighs what does not hold."""
-    from lab.pytest_plugin import SECTION, STATUS
+    from lab.pytest_plugin import SECTION, STATUS, tables_of
 
     properties = dict(phases[0].user_properties)
     failed = [report for report in phases if report.failed]
@@ -279,6 +279,7 @@ def _check(phases: Sequence[pytest.TestReport]) -> Check:
         message="\n".join(map(_reason, [*failed, *skipped])),
         detail="\n".join(report.longreprtext for report in failed),
         evidence={title.removeprefix(SECTION): text for report in failed for title, text in report.sections},
+        tables=tables_of(phases[-1]),
     )
 
 

@@ -44,4 +44,5 @@ def _check(check: Check) -> dict[str, Any]:
         "message": check.message,
         "detail": check.detail,
         "evidence": dict(check.evidence),
+        "tables": {title: {"columns": each.columns, "rows": each.rows} for title, each in check.tables.items()},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -22,6 +22,32 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What a check measured: the names of the columns, and rows of as many cells. Shown also where the check holds."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+        """Cells become text; a float has two digits behind its point. Raises ValueError for a row of another length."""
+        table = cls(tuple(columns), tuple(tuple(map(_cell, row)) for row in rows))
+        if wrong := [row for row in table.rows if len(row) != len(table.columns)]:
+            raise ValueError(f"a row has {len(table.columns)} cells, not {len(wrong[0])}: {wrong[0]}")
+        return table
+
+    def __str__(self) -> str:
+        """Lines of plain text, column below column."""
+        lines = (self.columns, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One check. `status` is the exit status that it asks for, `message` one or a few lines, `detail` the whole traceback."""
 
@@ -34,6 +60,8 @@ class Check:
     message: str = ""
     detail: str = ""
     evidence: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """By their titles."""
 
 
 @dataclass(frozen=True, slots=True)

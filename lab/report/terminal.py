@@ -57,6 +57,8 @@ class Terminal:
                 (told, "dim"),
             )
         )
+        for title, table in check.tables.items():
+            self._say(Text.assemble("    ", (title, "bold"), "\n", _indented(str(table), 6)))
 
     def end(self, run: Run) -> None:
         """What did not hold, each with its evidence, and the verdict."""

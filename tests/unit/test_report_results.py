@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from lab.report.results import Check, Outcome, Run
+from lab.report.results import Check, Outcome, Run, Table
 
 HELD = Check("s", "test_a", "it holds", Outcome.HELD, 0.1)
 SKIPPED = Check("s", "test_b", "it is skipped", Outcome.SKIPPED, 0.1, message="no vlan")
@@ -62,3 +62,15 @@ def test_the_verdict_of_a_run_without_checks_does_not_claim_that_anything_held()
 
 def test_the_verdict_counts_the_slow_checks_that_were_left_out() -> None:
     assert Run((HELD,), 0.0, 1.25, left_out=2).verdict == "1 held, in 1.2 s; 2 slow left out, --slow runs them"
+
+
+def test_a_table_is_text_in_columns_and_a_float_has_two_digits() -> None:
+    table = Table.of(("way", "s"), [("none", 1.2345), ("a longer one", 7)])
+    assert table.rows == (("none", "1.23"), ("a longer one", "7"))
+    assert str(table).splitlines() == ["way           s", "none          1.23", "a longer one  7"]
+    assert str(Table.of(("way", "s"), [])) == "way  s"
+
+
+def test_a_table_with_a_row_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="a row has 2 cells, not 1"):
+        Table.of(("way", "s"), [("none",)])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.report.results import Check, Outcome, Run
+from lab.report.results import Check, Outcome, Run, Table
 from lab.report.terminal import Terminal
 
 HELD = Check("rp-filter", "test_a", "It holds", Outcome.HELD, 0.0123)
@@ -29,6 +29,12 @@ def written(do: Callable[[Terminal], object], verbosity: int = 0, encoding: str 
 
 def test_a_check_is_a_mark_its_title_and_how_long_it_took() -> None:
     assert written(lambda terminal: terminal.check(HELD)) == "rp-filter\n  ✓ It holds  12 ms\n"
+
+
+def test_a_table_is_shown_below_its_check_also_where_that_holds() -> None:
+    held = Check("s", "t", "It holds", Outcome.HELD, 0.0, tables={"outage": Table.of(("way", "s"), [("none", 1.5)])})
+    lines = written(lambda terminal: terminal.check(held)).splitlines()
+    assert lines[2:] == ["    outage", "      way   s", "      none  1.50"]
 
 
 def test_a_scenario_is_named_once_and_says_what_it_is_about() -> None:
