@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -43,6 +44,7 @@ def run(
     *,
     sets: Mapping[str, object] | None = None,
     junit: Path | None = None,
+    report: Path | None = None,
     json: Path | None = None,
     keep_on_failure: bool = False,
     fail_on_skip: bool = False,
@@ -54,21 +56,29 @@ def run(
     """Runs scenarios; the exit status of `lab run` (see `lab.report.results.Run.status`).
 
     `names`: shipped scenarios, test files or folders, each with `::check` behind it for one check alone; none means all that
-    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write. `slow` also runs the
-    checks that are marked so. `jobs` scenarios run at a time, each in a process of its own. `format` table or json is what goes
-    to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
+    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write, `report` a folder for
+    both and a page. `slow` also runs the checks that are marked so. `jobs` scenarios run at a time, each in a process of its
+    own. `format` table or json is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name
+    is unknown.
     """
     for path in (junit, json):
         _writable(path)
+    if report:
+        _makes_folder(report)
     arguments = [*_arguments(_targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
     arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
-    arguments += [f"--junitxml={junit.absolute()}"] if junit else []
+    in_report = report / "junit.xml" if report else None
+    if written := in_report or junit:
+        arguments.append(f"--junitxml={written.absolute()}")
+    arguments += ["--lab-record"] if report else []
     recorder = _Recorder(_terminal(format, verbosity), slow)
     with _interrupts_on_sigterm(), progress.line(sys.stderr, recorder.doing, verbosity >= 0) as line:
         recorder.terminal.aside = line.aside
         plugins = [recorder, *([_workers(jobs, recorder, line)] if jobs > 1 else [])]
         done = _run(arguments, recorder, plugins, fail_on_skip)
-    _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None)
+    if in_report and junit:
+        shutil.copyfile(in_report, junit)
+    _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None, report)
     return done.status
 
 
@@ -126,8 +136,8 @@ def _run(arguments: Sequence[str], recorder: _Recorder, plugins: Sequence[object
     except LabError as error:  # the undo of an interrupted check failed
         recorder.problems.append(str(error))
     seconds = time.monotonic() - began
-    problems = tuple(recorder.problems)
-    return Run(tuple(recorder.checks), started, seconds, problems, recorder.ending, fail_on_skip, recorder.left_out)
+    problems, about = tuple(recorder.problems), dict(recorder.about)
+    return Run(tuple(recorder.checks), started, seconds, problems, recorder.ending, fail_on_skip, recorder.left_out, about)
 
 
 def _pytest(arguments: Sequence[str], plugins: Sequence[object]) -> int:
@@ -161,16 +171,29 @@ def _interrupts_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None) -> None:
+def _makes_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TopologyError(f"{path} cannot be made: {error.strerror}", "name a directory, or one to be made") from error
+
+
+def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None, report: Path | None) -> None:
     terminal.end(run)
-    if file or stdout:
+    files = [each for each in (file, report / "run.json" if report else None) if each]
+    if files or stdout:
         from lab.report import envelope
 
         text = envelope.render(run)
-        if file:
-            file.write_text(text)
+        for each in files:
+            each.write_text(text)
         if stdout:
             stdout.write(text)
+    if report:
+        from lab.report import page
+
+        page.write(run, report / "index.html")
+        terminal.note(f"report: {report / 'index.html'}")
 
 
 class _Recorder:
@@ -182,7 +205,7 @@ class _Recorder:
         self.checks: list[Check] = []
         self.problems: list[str] = []
         self.ending = results.HELD
-        self._about: dict[str, str] = {}
+        self.about: dict[str, str] = {}
         self._titles: dict[str, str] = {}
         self._doing = "collecting the checks"
         self._phases: list[pytest.TestReport] = []
@@ -218,7 +241,7 @@ class _Recorder:
             scenario = _scenario(item.path)
             title = self._titles[item.nodeid] = _title(item)
             item.user_properties += [("scenario", scenario), ("title", title)]
-            self._about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
+            self.about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
 
     def _leave_out(self, config: pytest.Config, slow: list[pytest.Item], items: list[pytest.Item]) -> None:
         self.left_out = len(slow)
@@ -246,7 +269,7 @@ class _Recorder:
 
     def _decide(self, check: Check) -> None:
         self.checks.append(check)
-        self.terminal.check(check, self._about.get(check.scenario, ""))
+        self.terminal.check(check, self.about.get(check.scenario, ""))
 
 
 def _scenario(path: Path) -> str:
@@ -260,7 +283,7 @@ def _title(item: Any) -> str:
 
 def _check(phases: Sequence[pytest.TestReport]) -> Check:
     """One test from the reports of its set-up, call and teardown; what could not be made outweighs what does not hold."""
-    from lab.pytest_plugin import SECTION, STATUS, tables_of
+    from lab.pytest_plugin import RECORDED, SECTION, STATUS, tables_of
 
     properties = dict(phases[0].user_properties)
     failed = [report for report in phases if report.failed]
@@ -280,6 +303,8 @@ def _check(phases: Sequence[pytest.TestReport]) -> Check:
         detail="\n".join(report.longreprtext for report in failed),
         evidence={title.removeprefix(SECTION): text for report in failed for title, text in report.sections},
         tables=tables_of(phases[-1]),
+        started=phases[0].start,
+        recorded=next((getattr(report, RECORDED) for report in phases if hasattr(report, RECORDED)), results.Recorded()),
     )
 
 

@@ -11,6 +11,7 @@ from lab.cli.options import Settings, common, sets, settings
 from lab.cli.show import envelope, table
 
 _file = click.Path(dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -18,6 +19,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @sets
 @click.option("--junit", type=_file, metavar="FILE", help="Write a JUnit report there.")
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the results as JSON there.")
+@click.option("--report", type=_folder, metavar="DIR", help="Write there index.html, run.json and junit.xml.")
 @click.option("--keep-on-failure", is_flag=True, help="Leave the lab of a failed check up, and say how to get in.")
 @click.option("--fail-on-skip", is_flag=True, help="End with status 4 if anything was skipped.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Run up to N scenarios side by side.")
@@ -30,6 +32,7 @@ def run(
     params: dict[str, object],
     junit: Path | None,
     json_file: Path | None,
+    report: Path | None,
     keep_on_failure: bool,
     fail_on_skip: bool,
     slow: bool,
@@ -42,7 +45,7 @@ def run(
     \b
     Example:
         lab run rp-filter
-        lab run -j 4
+        lab run -j 4 --report build/report
         lab run ./test_mine.py --set members=5 --junit out.xml
     """
     from lab import runner
@@ -52,6 +55,7 @@ def run(
         sets=params,
         junit=junit,
         json=json_file,
+        report=report,
         keep_on_failure=keep_on_failure,
         fail_on_skip=fail_on_skip,
         slow=slow,

@@ -144,9 +144,14 @@ def _ink(device: Device) -> str:
 
 def _font(text: str, size: int, colour: str, face: str = SANS, bold: bool = False, keep: bool = False) -> str:
     """`keep`: the text is ours. Any other loses what cannot be printed, our icons' characters among them."""
-    plain = text if keep else "".join(each if each.isprintable() else "\ufffd" for each in text)
+    plain = text if keep else printable(text)
     label = f'<FONT FACE="{face}" POINT-SIZE="{size}" COLOR="{colour}">{escape(plain)}</FONT>'
     return f"<B>{label}</B>" if bold else label
+
+
+def printable(text: str) -> str:
+    """Without what cannot be printed, nor be in XML."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def _directed(picture: Picture) -> Iterator[tuple[End, End]]:

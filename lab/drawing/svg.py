@@ -68,12 +68,12 @@ def _finished(drawn: str, text: dot.Text, name: str) -> str:
         if element.attrib.get("font-family", "").startswith(dot.MONO):
             element.set("font-family", _MONO)
         if element.tag == f"{{{_SVG}}}title":
-            element.text = text.titles.get(element.text or "", name)
+            element.text = dot.printable(text.titles.get(element.text or "", name))
     for parent in list(root.iter()):
         _with_icons(parent)
     root.set("class", "lab-picture")
     root.set("role", "img")
-    root.set("aria-label", f"the network {name}")
+    root.set("aria-label", f"the network {dot.printable(name)}")
     style = ElementTree.Element(f"{{{_SVG}}}style")
     style.text = _STYLE
     root.insert(0, style)

@@ -36,7 +36,8 @@ STAGES = (
 # Each outside library, and the only places that know it.
 HOMES = {
     "yaml": ("lab.topology",),
-    "jinja2": ("lab.topology.render",),
+    "jinja2": ("lab.topology.render", "lab.report.page"),
+    "markupsafe": ("lab.report.page",),
     "pydantic": ("lab.model", "lab.roles"),
     "pydantic_core": ("lab.model", "lab.roles"),
     "pyroute2": ("lab.substrate.netlink", "lab.node"),  # node: the type of what it hands out
