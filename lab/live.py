@@ -48,6 +48,8 @@ class Lab:
         make = self._node
         self.nodes: Mapping[str, Node] = MappingProxyType({name: make(name) for name in record.nodes})
         self._spawner: Spawner | None = None
+        self.captures: list[Wire] = []
+        """Every capture that was made of it, in order, for who reports of it."""
 
     @classmethod
     def up(
@@ -154,7 +156,8 @@ class Lab:
         in pcap-filter(7). Raises TopologyError and HostError."""
         from lab.observe.wire import Wire
 
-        return Wire(self.interfaces(*where), filter)
+        self.captures.append(Wire(self.interfaces(*where), filter))
+        return self.captures[-1]
 
     @property
     def services(self) -> Iterator[Service]:

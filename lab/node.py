@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lab.observe import journal
 from lab.substrate import baseline, namespaces
 from lab.sysctls import sysctl_parts
 
@@ -35,8 +36,8 @@ class Sysctls(MutableMapping[str, str]):
 
     Raises KeyError where this kernel or namespace has no such one; OSError (EINVAL …) where it refuses a value."""
 
-    def __init__(self, ns: Path) -> None:
-        self._ns = ns
+    def __init__(self, ns: Path, node: str = "") -> None:
+        self._ns, self._node = ns, node
 
     def _path(self, name: str) -> Path:
         parts = sysctl_parts(name)
@@ -55,7 +56,8 @@ class Sysctls(MutableMapping[str, str]):
         path = self._path(name)
         text = str(int(value)) if isinstance(value, bool) else str(value)
         try:
-            namespaces.inside(self._ns, baseline.write, path, text)
+            with journal.step(self._node, "set", f"{name} = {text}"):
+                namespaces.inside(self._ns, baseline.write, path, text)
         except _NO_SUCH:
             raise KeyError(name) from None
 
@@ -84,7 +86,7 @@ class Node:
         """Its name for `ip netns`."""
         self._init, self._services = init, services
         self._spawned: list[Process] = []
-        self.sysctl = Sysctls(ns)
+        self.sysctl = Sysctls(ns, name)
 
     def __repr__(self) -> str:
         return f"<Node {self.netns}>"
@@ -103,14 +105,19 @@ class Node:
         `timeout` seconds, FileNotFoundError where there is no such command."""
         from lab.substrate import processes
 
-        return processes.run(self._init(), argv, check=check, timeout=timeout, input=input, env=env, cwd=cwd)
+        with journal.step(self.name, "run", argv) as step:
+            result = processes.run(self._init(), argv, check=check, timeout=timeout, input=input, env=env, cwd=cwd)
+            if step and result.status:
+                step.outcome = processes.in_words(result.status)
+        return result
 
     def spawn(self, argv: Argv, **options: Any) -> Process:
         """Starts a command that goes on, whether or not the result is kept; it ends with the lab at the latest. Options as
         `lab.substrate.processes.popen`."""
         from lab.substrate import processes
 
-        process = processes.popen(self._init(), argv, **options)
+        with journal.step(self.name, "spawn", argv):
+            process = processes.popen(self._init(), argv, **options)
         self._spawned = [*(each for each in self._spawned if each.poll() is None), process]
         return process
 
@@ -163,7 +170,11 @@ class Node:
         Raises NoAnswerError where nobody there has it. See `lab.observe.arp`."""
         from lab.observe import arp
 
-        return arp.who_has(self.ns, device, address, sender)
+        with journal.step(self.name, "ask", f"who has {address} at {device}") as step:
+            found = arp.who_has(self.ns, device, address, sender)
+            if step:
+                step.outcome = ", ".join(found) or "silence"
+        return found
 
     def wait(self, condition: Condition | Callable[[], object], timeout: float = 10.0, what: str = "") -> Seen:
         """Waits until a condition of `lab.observe.conditions`, or any predicate, holds. Raises ConditionTimeout, which says
@@ -172,4 +183,5 @@ class Node:
 
         if callable(condition):
             condition = conditions.Holds(condition, what or getattr(condition, "__doc__", "") or "the condition")
-        return conditions.wait(self.ns, self.name, condition, timeout)
+        with journal.step(self.name, "wait", f"until {condition}"):
+            return conditions.wait(self.ns, self.name, condition, timeout)

@@ -11,6 +11,7 @@ every run of every project that it is installed beside: nothing of lab is import
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,17 +21,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from lab.drawing.picture import Picture
     from lab.live import Lab
     from lab.observe.evidence import Watch
+    from lab.observe.journal import Journal
     from lab.observe.kmsg import Log
+    from lab.observe.wire import Wire
     from lab.recipe import Recipe
-    from lab.report.results import Table
+    from lab.report.results import Capture, Recorded, Table
 
 SECTION = "lab: "
 """What the titles of our sections in a test's report begin with."""
 STATUS = "lab_status"
 """The attribute of a failed test's report that says which exit status the failure asks for."""
-_FAULT = 70
+FAULT = 70
+"""The exit status that a fault of ours asks for."""
+RECORDED = "lab_recorded"
+"""The attribute of a test's report that has what `--lab-record` asks to be kept: a `lab.report.results.Recorded`."""
+_MOST_FRAMES = 200  # of a capture
 _TABLE = "table: "
 """What the names of our tables begin with among a test's user properties, which JUnit has as well."""
 
@@ -41,6 +49,8 @@ class _Open:
 
     lab: Lab
     watch: Watch
+    recipe: Recipe
+    journal: Journal
     failed: bool = False
 
 
@@ -62,6 +72,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lab-keep-on-failure",
         action="store_true",
         help="leave the lab of a failed test up, and say how to get in",
+    )
+    group.addoption(
+        "--lab-record",
+        action="store_true",
+        help="keep what a report shows of every test: what was done on the nodes, frames of captures, a picture",
     )
 
 
@@ -89,9 +104,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Adds the evidence while the lab is still up, and the exit status that the failure asks of `lab run`."""
     report = yield
+    opened = item.stash.get(_OPEN, None)
+    if opened is not None and report.when == "call" and item.config.getoption("lab_record"):
+        setattr(report, RECORDED, _recorded(opened, report.failed))
     if report.failed and call.excinfo is not None:
         setattr(report, STATUS, _status(item, call.excinfo.value))
-        opened = item.stash.get(_OPEN, None)
         if opened is not None:
             opened.failed = True
             report.sections += [(SECTION + title, text) for title, text in _evidence(item.config, opened).items()]
@@ -110,14 +127,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The lab that this test's `@pytest.mark.lab(topology, **params)` describes, up for this test alone."""
+    from lab.observe import journal
     from lab.observe.evidence import Watch
 
     item = request.node
     recipe = _recipe(item)
-    with Watch() as watch:
+    with Watch() as watch, journal.keeping() as kept:
         with _our_matter(item):
             up = _up(recipe, request.config.getoption("lab_keep_on_failure"))
-        opened = item.stash[_OPEN] = _Open(up, watch)
+        opened = item.stash[_OPEN] = _Open(up, watch, recipe, kept)
         try:
             yield up
         finally:
@@ -258,7 +276,7 @@ def _status(item: pytest.Item, error: BaseException) -> int:
 
     if isinstance(error, LabError):
         return error.exit_status
-    return _FAULT if error is item.stash.get(_FAULT_OF_OURS, None) else 1
+    return FAULT if error is item.stash.get(_FAULT_OF_OURS, None) else 1
 
 
 def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
@@ -268,6 +286,10 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
     sections = opened.watch.collect({node.name: node.ns for node in up}, facts, lambda: up.rendered)
     if services := _services(up):
         sections["services"] = services
+    if steps := opened.journal.lines():
+        sections["what was done"] = steps
+    for wire in up.captures:
+        sections[_captured_at(wire)] = str(wire)
     if config.getoption("lab_keep_on_failure"):
         node = next(iter(up.nodes))
         sections["kept"] = "\n".join(
@@ -278,6 +300,50 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
             )
         )
     return sections
+
+
+def _captured_at(wire: Wire) -> str:
+    return f"frames at {', '.join(map(str, wire.interfaces))}{f' ({wire.expression})' if wire.expression else ''}"
+
+
+def _recorded(opened: _Open, failed: bool) -> Recorded:
+    """While the lab is still up."""
+    from lab.report import results
+
+    record, kept = opened.lab.record, opened.journal
+    steps = [results.Step(each.node, each.kind, each.what, each.time, each.seconds, each.outcome) for each in kept.steps]
+    captures = tuple(_capture(wire) for wire in opened.lab.captures)
+    params = {name: str(value) for name, value in record.params.items()}
+    return results.Recorded(record.source, params, tuple(steps), kept.left, captures, _picture(opened, failed))
+
+
+def _picture(opened: _Open, failed: bool) -> Picture | None:
+    """Of the file; of the living lab where the test failed and the lab can still be read."""
+    from lab.drawing import picture
+
+    if failed:
+        with contextlib.suppress(Exception):
+            return dataclasses.replace(picture.of_lab(opened.lab), name=opened.recipe.topology.name)
+    return picture.of(opened.recipe.topology)
+
+
+def _capture(wire: Wire) -> Capture:
+    from lab.report import results
+
+    packets = wire.packets
+    frames = [
+        results.Frame(
+            each.frame.time / 1e9,
+            str(each.frame.interface),
+            "sends" if each.frame.sent else "receives",
+            each.summary,
+            each.dissection,
+            each.frame.length,
+        )
+        for each in packets[:_MOST_FRAMES]
+    ]
+    more = max(len(packets) - _MOST_FRAMES, 0)
+    return results.Capture(tuple(map(str, wire.interfaces)), wire.expression, tuple(frames), more, dict(wire.lost))
 
 
 def _dead_services(up: Lab) -> str:

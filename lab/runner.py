@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     import pytest
 
     from lab.report.terminal import Terminal
+    from lab.workers import Workers
 
 _CONFIGURATION = ("-c", str(catalogue.FOLDER / "pytest.ini"), "--rootdir", str(catalogue.FOLDER))
 _PLUGINS = ("-p", "lab.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:terminal")
 _ONE_WISH = 1.0  # seconds: timeout(1), and who passes a signal on, send it to a process and once more to its group
+_SLOW = "slow"  # the marker, declared in pytest.ini
 _USAGE_ERROR, _INTERNAL_ERROR = 4, 3  # pytest.ExitCode
 
 
@@ -42,28 +45,41 @@ def run(
     *,
     sets: Mapping[str, object] | None = None,
     junit: Path | None = None,
+    report: Path | None = None,
     json: Path | None = None,
     keep_on_failure: bool = False,
     fail_on_skip: bool = False,
+    slow: bool = False,
+    jobs: int = 1,
     format: str = "table",
     verbosity: int = 0,
 ) -> int:
     """Runs scenarios; the exit status of `lab run` (see `lab.report.results.Run.status`).
 
     `names`: shipped scenarios, test files or folders, each with `::check` behind it for one check alone; none means all that
-    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write. `format` table or json
-    is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name is unknown.
+    are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write, `report` a folder for
+    both and a page. `slow` also runs the checks that are marked so. `jobs` scenarios run at a time, each in a process of its
+    own. `format` table or json is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name
+    is unknown.
     """
     for path in (junit, json):
         _writable(path)
+    if report:
+        _makes_folder(report)
     arguments = [*_arguments(_targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
     arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
-    arguments += [f"--junitxml={junit.absolute()}"] if junit else []
-    recorder = _Recorder(_terminal(format, verbosity))
+    in_report = report / "junit.xml" if report else None
+    if written := in_report or junit:
+        arguments.append(f"--junitxml={written.absolute()}")
+    arguments += ["--lab-record"] if report else []
+    recorder = _Recorder(_terminal(format, verbosity), slow)
     with _interrupts_on_sigterm(), progress.line(sys.stderr, recorder.doing, verbosity >= 0) as line:
         recorder.terminal.aside = line.aside
-        done = _run(arguments, recorder, fail_on_skip)
-    _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None)
+        plugins = [recorder, *([_workers(jobs, recorder, line)] if jobs > 1 else [])]
+        done = _run(arguments, recorder, plugins, fail_on_skip)
+    if in_report and junit:
+        shutil.copyfile(in_report, junit)
+    _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None, report)
     return done.status
 
 
@@ -106,23 +122,30 @@ def _arguments(targets: Sequence[str]) -> list[str]:
     return [*_CONFIGURATION, *_PLUGINS, *(() if theirs else ("--noconftest",)), *targets]
 
 
-def _run(arguments: Sequence[str], recorder: _Recorder, fail_on_skip: bool) -> Run:
+def _workers(jobs: int, recorder: _Recorder, line: progress.Line) -> Workers:
+    from lab.workers import Workers
+
+    return Workers(jobs, recorder, line.halted, recorder.heard)
+
+
+def _run(arguments: Sequence[str], recorder: _Recorder, plugins: Sequence[object], fail_on_skip: bool) -> Run:
     started, began = time.time(), time.monotonic()
     try:
-        recorder.ended(_pytest(arguments, recorder))
+        recorder.ended(_pytest(arguments, plugins))
     except KeyboardInterrupt as interrupt:
         recorder.interrupted(interrupt)
     except LabError as error:  # the undo of an interrupted check failed
         recorder.problems.append(str(error))
     seconds = time.monotonic() - began
-    return Run(tuple(recorder.checks), started, seconds, tuple(recorder.problems), recorder.ending, fail_on_skip)
+    problems, about = tuple(recorder.problems), dict(recorder.about)
+    return Run(tuple(recorder.checks), started, seconds, problems, recorder.ending, fail_on_skip, recorder.left_out, about)
 
 
-def _pytest(arguments: Sequence[str], recorder: _Recorder) -> int:
+def _pytest(arguments: Sequence[str], plugins: Sequence[object]) -> int:
     with _environment():
         import pytest
 
-        return int(pytest.main([*arguments], plugins=[recorder]))
+        return int(pytest.main([*arguments], plugins=plugins))
 
 
 @contextlib.contextmanager
@@ -155,27 +178,41 @@ def _interrupts_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None) -> None:
+def _makes_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TopologyError(f"{path} cannot be made: {error.strerror}", "name a directory, or one to be made") from error
+
+
+def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None, report: Path | None) -> None:
     terminal.end(run)
-    if file or stdout:
+    files = [each for each in (file, report / "run.json" if report else None) if each]
+    if files or stdout:
         from lab.report import envelope
 
         text = envelope.render(run)
-        if file:
-            file.write_text(text)
+        for each in files:
+            each.write_text(text)
         if stdout:
             stdout.write(text)
+    if report:
+        from lab.report import page
+
+        page.write(run, report / "index.html")
+        terminal.note(f"report: {report / 'index.html'}")
 
 
 class _Recorder:
     """A pytest plugin in the place of pytest's terminal reporter: the checks, as they are decided."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
+    def __init__(self, terminal: Terminal, slow: bool) -> None:
+        self.terminal, self._slow = terminal, slow
+        self.left_out = 0
         self.checks: list[Check] = []
         self.problems: list[str] = []
         self.ending = results.HELD
-        self._about: dict[str, str] = {}
+        self.about: dict[str, str] = {}
         self._titles: dict[str, str] = {}
         self._doing = "collecting the checks"
         self._phases: list[pytest.TestReport] = []
@@ -192,6 +229,11 @@ class _Recorder:
         if code in (_USAGE_ERROR, _INTERNAL_ERROR) and not self.ending:
             self.ending = results.WRONG_CALL if code == _USAGE_ERROR else results.FAULT
 
+    def heard(self, problem: str, status: int) -> None:
+        """A problem that is no check's; `status` is what it asks for, 0 for that of every problem."""
+        self.problems.append(problem)
+        self.ending = self.ending or status
+
     def interrupted(self, how: BaseException) -> None:
         """pytest also raises kinds of KeyboardInterrupt of its own, where it could not collect everything."""
         if type(how) in (KeyboardInterrupt, _Terminated):
@@ -200,12 +242,19 @@ class _Recorder:
     def pytest_configure(self, config: pytest.Config) -> None:
         config.option.tbstyle = "short"  # an option of the reporter that is not there
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self._leave_out(config, [] if self._slow else [item for item in items if item.get_closest_marker(_SLOW)], items)
         for item in items:
             scenario = _scenario(item.path)
             title = self._titles[item.nodeid] = _title(item)
             item.user_properties += [("scenario", scenario), ("title", title)]
-            self._about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
+            self.about[scenario] = catalogue.title(getattr(getattr(item, "module", None), "__doc__", None))
+
+    def _leave_out(self, config: pytest.Config, slow: list[pytest.Item], items: list[pytest.Item]) -> None:
+        self.left_out = len(slow)
+        items[:] = [item for item in items if item not in slow]
+        if slow:
+            config.hook.pytest_deselected(items=slow)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -227,7 +276,7 @@ class _Recorder:
 
     def _decide(self, check: Check) -> None:
         self.checks.append(check)
-        self.terminal.check(check, self._about.get(check.scenario, ""))
+        self.terminal.check(check, self.about.get(check.scenario, ""))
 
 
 def _scenario(path: Path) -> str:
@@ -241,7 +290,7 @@ def _title(item: Any) -> str:
 
 def _check(phases: Sequence[pytest.TestReport]) -> Check:
     """One test from the reports of its set-up, call and teardown; what could not be made outweighs what does not hold."""
-    from lab.pytest_plugin import SECTION, STATUS, tables_of
+    from lab.pytest_plugin import RECORDED, SECTION, STATUS, tables_of
 
     properties = dict(phases[0].user_properties)
     failed = [report for report in phases if report.failed]
@@ -261,6 +310,8 @@ def _check(phases: Sequence[pytest.TestReport]) -> Check:
         detail="\n".join(report.longreprtext for report in failed),
         evidence={title.removeprefix(SECTION): text for report in failed for title, text in report.sections},
         tables=tables_of(phases[-1]),
+        started=phases[0].start,
+        recorded=next((getattr(report, RECORDED) for report in phases if hasattr(report, RECORDED)), results.Recorded()),
     )
 
 

@@ -62,6 +62,14 @@ class Topologies(_Words):
         yield from ((file, "") for file in _files(begun, _YAML))
 
 
+class Subjects(_Words):
+    """What can be drawn: labs, and topologies."""
+
+    def names(self, context: click.Context, begun: str) -> Iterator[tuple[str, str]]:
+        yield from Labs().names(context, begun)
+        yield from Topologies().names(context, begun)
+
+
 class Scenarios(_Words):
     """Shipped scenarios, and test files."""
 
@@ -135,6 +143,7 @@ _BY_NAME: dict[str, Any] = {
     "node": Nodes(),
     "topology": Topologies(),
     "scenario": Scenarios(),
+    "subject": Subjects(),
     "params": Parameters(),
     "condition": Conditions(),
     "service": Services(),
@@ -224,7 +233,7 @@ def _parameters(context: click.Context) -> list[Any]:
 
 
 def _topologies(context: click.Context) -> Iterator[str]:
-    if topology := context.params.get("topology"):
+    if topology := context.params.get("topology") or context.params.get("subject"):
         yield topology
     named = context.params.get("scenario")
     if named is None:

@@ -72,6 +72,11 @@ def common_but_f(command: F) -> F:
     return common(command, ("--format",))
 
 
+def common_but_format(command: F) -> F:
+    """The same where `--format` means something else: `-f` alone."""
+    return common(command, ("-f",))
+
+
 def _assignments(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, object]:
     found: dict[str, object] = {}
     for text in values:

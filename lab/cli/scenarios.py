@@ -13,6 +13,7 @@ from lab.cli.show import envelope, table
 from lab.errors import HostError
 
 _file = click.Path(dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -20,8 +21,11 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @sets
 @click.option("--junit", type=_file, metavar="FILE", help="Write a JUnit report there.")
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the results as JSON there.")
+@click.option("--report", type=_folder, metavar="DIR", help="Write there index.html, run.json and junit.xml.")
 @click.option("--keep-on-failure", is_flag=True, help="Leave the lab of a failed check up, and say how to get in.")
 @click.option("--fail-on-skip", is_flag=True, help="End with status 4 if anything was skipped.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Run up to N scenarios side by side.")
+@click.option("--slow", is_flag=True, help="Also run what is marked slow: the kernel's and the daemons' default timers.")
 @common
 @settings
 def run(
@@ -30,8 +34,11 @@ def run(
     params: dict[str, object],
     junit: Path | None,
     json_file: Path | None,
+    report: Path | None,
     keep_on_failure: bool,
     fail_on_skip: bool,
+    slow: bool,
+    jobs: int,
 ) -> int:
     """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
 
@@ -41,6 +48,7 @@ def run(
     \b
     Example:
         lab run rp-filter
+        lab run -j 4 --report build/report
         lab run ./test_mine.py --set members=5 --junit out.xml
     """
     status = _without_root(settings, keep_on_failure)
@@ -53,8 +61,11 @@ def run(
         sets=params,
         junit=junit,
         json=json_file,
+        report=report,
         keep_on_failure=keep_on_failure,
         fail_on_skip=fail_on_skip,
+        slow=slow,
+        jobs=jobs,
         format=settings.format,
         verbosity=settings.verbosity,
     )

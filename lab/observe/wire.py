@@ -43,9 +43,19 @@ class Packet:
     def __getitem__(self, layer: Any) -> Any:
         return self.whole[layer]
 
+    @property
+    def summary(self) -> str:
+        """One line, as scapy tells it."""
+        return _said(self, lambda whole: whole.summary())
+
+    @property
+    def dissection(self) -> str:
+        """Every field of every layer, in lines."""
+        return _said(self, lambda whole: whole.show(dump=True)).rstrip()
+
     def __str__(self) -> str:
         direction = "sends" if self.frame.sent else "receives"
-        return f"{self.frame.interface} {direction} {self.whole.summary()}"
+        return f"{self.frame.interface} {direction} {self.summary}"
 
 
 class WireError(AssertionError):
@@ -56,7 +66,7 @@ class Wire:
     """A capture with expectations, a context manager; everything is kept until it is dropped."""
 
     def __init__(self, interfaces: Sequence[Interface], expression: str = "") -> None:
-        self.interfaces = tuple(interfaces)
+        self.interfaces, self.expression = tuple(interfaces), expression
         self._capture = Capture(interfaces, compiled(expression) if expression else ())
         self._packets: dict[Frame, Packet] = {}
 
@@ -114,6 +124,14 @@ class Wire:
         more = [f"    … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         lost = [f"    the kernel lost {number} at {where}" for where, number in self.lost.items()]
         return "\n".join([*lines[:_SHOWN], *more, *lost]) or "    nothing"
+
+
+def _said(packet: Packet, tell: Callable[[Any], object]) -> str:
+    """scapy's dissectors raise whatever a frame that is cut or wrong makes them raise."""
+    try:
+        return str(tell(packet.whole))
+    except Exception as error:
+        return f"cannot be dissected: {type(error).__name__}: {error}"
 
 
 def _in_order(packets: Sequence[Packet], wishes: Sequence[Match]) -> list[Packet]:

@@ -38,23 +38,21 @@ class Line:
         self._own = -1
         self._lock = threading.RLock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
+        self._thread: threading.Thread | None = None
         self._since = 0.0
         self._drawn = ""
 
     def __enter__(self) -> Line:
         if self._terminal is not None:
             self._own, self._since = os.dup(self._terminal), time.monotonic()
-            with signals.held_back(signal.valid_signals()):  # they are the main thread's
-                self._thread.start()
+            self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._own < 0:
             return
         with signals.held_back():  # or an interrupt would leave the line where it is
-            self._ended.set()
-            self._thread.join()
+            self._halt()
             self._clear()
             os.close(self._own)
             self._own = -1
@@ -66,6 +64,27 @@ class Line:
             self._clear()
             yield
             self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def halted(self) -> Iterator[None]:
+        """Without the thread that draws, so that the process can be forked in the block."""
+        if self._own < 0:
+            yield
+            return
+        self._halt()
+        yield
+        self._start()
+
+    def _start(self) -> None:
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
+        with signals.held_back(signal.valid_signals()):  # they are the main thread's
+            self._thread.start()
+
+    def _halt(self) -> None:
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
 
     def _draw(self) -> None:
         wait = DELAY

@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lab.drawing.picture import Picture
 
 INTERRUPTED, TERMINATED, FAULT, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD, SKIPPED, HELD = 130, 143, 70, 2, 3, 1, 4, 0
 _BY_RANK = (INTERRUPTED, TERMINATED, FAULT, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD)
@@ -48,6 +52,56 @@ def _cell(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What was done on a node: `kind` is run, spawn, wait, set or ask; `started` in seconds since the epoch; `seconds` is None
+    for what had not come to its end."""
+
+    node: str
+    kind: str
+    what: str
+    started: float
+    seconds: float | None = None
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame on the wire: `time` in seconds since the epoch by the kernel, `direction` sends or receives, `summary` a line,
+    `dissection` every field; `length` in bytes."""
+
+    time: float
+    interface: str
+    direction: str
+    summary: str
+    dissection: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The frames of one capture, the first ones; `more` counts those behind them, `lost` those that the kernel dropped."""
+
+    interfaces: tuple[str, ...]
+    filter: str
+    frames: tuple[Frame, ...]
+    more: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is kept of a check where a report is wanted. `topology` is the name of its file, `picture` what is drawn of it:
+    of a check that did not hold as the lab was at its end."""
+
+    topology: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    more_steps: int = 0
+    captures: tuple[Capture, ...] = ()
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One check. `status` is the exit status that it asks for, `message` one or a few lines, `detail` the whole traceback."""
 
@@ -62,12 +116,16 @@ class Check:
     evidence: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     """By their titles."""
+    started: float = 0.0
+    """Seconds since the epoch."""
+    recorded: Recorded = Recorded()
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """All checks in the order in which they were decided. `started` in seconds since the epoch; `problems` are what kept
-    scenarios from being collected, in words; `ending` is a status that is no check's: interrupted, fault, wrong call."""
+    scenarios from being collected, in words; `ending` is a status that is no check's: interrupted, fault, wrong call.
+    `left_out` counts the slow checks that nobody asked for."""
 
     checks: tuple[Check, ...]
     started: float
@@ -75,6 +133,9 @@ class Run:
     problems: tuple[str, ...] = ()
     ending: int = HELD
     fail_on_skip: bool = False
+    left_out: int = 0
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Scenario -> what it is about."""
 
     def count(self, outcome: Outcome) -> int:
         return Counter(check.outcome for check in self.checks)[outcome]
@@ -83,7 +144,7 @@ class Run:
     def status(self) -> int:
         """The exit status of `lab run`: the first that applies."""
         asked = {self.ending, *(check.status for check in self.checks)}
-        asked |= {WRONG_CALL} if self.problems or not (self.checks or self.ending) else set()
+        asked |= {WRONG_CALL} if self.problems or not (self.checks or self.ending or self.left_out) else set()
         for status in _BY_RANK:
             if status in asked:
                 return status
@@ -95,7 +156,8 @@ class Run:
         """One line: what it came to."""
         said = [f"{self.count(outcome)} {_WORDS[outcome]}" for outcome in Outcome if self.count(outcome)]
         told = ", ".join(said) or "nothing was checked"
-        return f"{told}, in {self.seconds:.1f} s{_ENDINGS.get(self.ending, '')}"
+        left_out = f"; {self.left_out} slow left out, --slow runs them" if self.left_out else ""
+        return f"{told}, in {self.seconds:.1f} s{left_out}{_ENDINGS.get(self.ending, '')}"
 
 
 _WORDS = {

@@ -69,6 +69,11 @@ class Terminal:
             self._say(Text(f"\n{problem}"))
         self._say(Text(f"\n{run.verdict}" if self._verbosity >= 0 else run.verdict, "green" if run.status == 0 else "bold"))
 
+    def note(self, text: str) -> None:
+        """A word behind the verdict, where that is not all that is wanted."""
+        if self._verbosity >= 0:
+            self._say(Text(text, "dim"))
+
     def _failure(self, check: Check) -> None:
         self._say(Text.assemble("\n", (f"{check.scenario}: {check.title}", "bold red"), (f"  [{check.name}]", "dim")))
         self._say(Text(_indented(check.detail or check.message)))

@@ -11,7 +11,7 @@ MS_BIND, MS_MOVE, MS_REC = 4096, 8192, 16384  # include/uapi/linux/mount.h
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_PRIVATE = 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
-_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # include/uapi/linux/prctl.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,3 +52,8 @@ def unmount(target: Path) -> None:
 def adopt_orphans() -> None:
     """From now on the orphans among this process's descendants become its children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0), "prctl")
+
+
+def signal_at_parents_death(number: int) -> None:
+    """prctl(2) PR_SET_PDEATHSIG: the calling process, forked by its parent's main thread, gets the signal when that ends."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)), "prctl")

@@ -47,6 +47,12 @@ LEAKS = '''
         Path("/run/netns", lab.name + "-leak").symlink_to(lab["a"].ns)
 '''
 
+SLOW = '''
+    @pytest.mark.slow
+    def test_it_takes_its_time():
+        """The default timers hold."""
+'''
+
 
 @pytest.fixture
 def scenario(tmp_path: Path) -> Write:
@@ -164,6 +170,25 @@ def test_one_skipped_among_others_is_0_and_with_fail_on_skip_4(scenario: Write) 
     file = scenario(HOLDS, SKIPS)
     assert lab("run", file).status == 0
     assert lab("run", file, "--fail-on-skip").status == 4
+
+
+def test_slow_checks_are_left_out_and_counted(scenario: Write, tmp_path: Path) -> None:
+    said = well("run", scenario(HOLDS, SLOW), "--json", tmp_path / "out.json")
+    assert said.stdout.splitlines()[-1].endswith(" s; 1 slow left out, --slow runs them")
+    data = json.loads((tmp_path / "out.json").read_text())["data"]
+    assert (data["left_out"], [check["name"] for check in data["checks"]]) == (1, ["test_it_holds"])
+
+
+def test_slow_checks_are_run_with_slow(scenario: Write) -> None:
+    said = well("run", scenario(HOLDS, SLOW), "--slow")
+    assert "✓ The default timers hold" in said.stdout
+    assert "left out" not in said.stdout
+
+
+def test_where_everything_is_slow_nothing_was_checked_and_the_status_is_that_of_skipping(scenario: Write) -> None:
+    said = lab("run", scenario(SLOW))
+    assert said.status == 4
+    assert said.stdout.strip().startswith("nothing was checked, in ")
 
 
 def test_where_not_even_a_user_namespace_can_be_made_it_is_3_and_says_why() -> None:

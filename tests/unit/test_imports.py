@@ -25,9 +25,10 @@ STAGES = (
     ("lab.node",),
     ("lab.live",),
     ("lab",),
-    ("lab.report", "lab.scenarios"),
+    ("lab.report", "lab.scenarios", "lab.drawing"),
     ("lab.doctor",),
     ("lab.pytest_plugin",),
+    ("lab.workers",),
     ("lab.runner",),
     ("lab.cli",),
     ("lab.__main__",),
@@ -36,14 +37,15 @@ STAGES = (
 # Each outside library, and the only places that know it.
 HOMES = {
     "yaml": ("lab.topology",),
-    "jinja2": ("lab.topology.render",),
+    "jinja2": ("lab.topology.render", "lab.report.page"),
+    "markupsafe": ("lab.report.page",),
     "pydantic": ("lab.model", "lab.roles"),
     "pydantic_core": ("lab.model", "lab.roles"),
     "pyroute2": ("lab.substrate.netlink", "lab.node"),  # node: the type of what it hands out
     "scapy": ("lab.observe.wire", "lab.scenarios"),
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
-    "pytest": ("lab.pytest_plugin", "lab.runner", "lab.scenarios"),
+    "pytest": ("lab.pytest_plugin", "lab.workers", "lab.runner", "lab.scenarios"),
     "_pytest": (),
 }
 

@@ -33,6 +33,7 @@ def a_run(*checks: Check, ending: int = 0, problems: tuple[str, ...] = (), fail_
         (a_run(BROKEN, WRONG), 2),
         (a_run(HELD, problems=("cannot be collected",)), 2),
         (a_run(), 2),
+        (Run((), 0.0, 1.0, left_out=2), 4),
         (a_run(WRONG, FAULT), 70),
         (a_run(FAULT, ending=130), 130),
         (a_run(ending=143), 143),
@@ -57,6 +58,10 @@ def test_the_verdict_of_an_interrupted_run_says_so() -> None:
 
 def test_the_verdict_of_a_run_without_checks_does_not_claim_that_anything_held() -> None:
     assert a_run().verdict == "nothing was checked, in 1.2 s"
+
+
+def test_the_verdict_counts_the_slow_checks_that_were_left_out() -> None:
+    assert Run((HELD,), 0.0, 1.25, left_out=2).verdict == "1 held, in 1.2 s; 2 slow left out, --slow runs them"
 
 
 def test_a_table_is_text_in_columns_and_a_float_has_two_digits() -> None:
