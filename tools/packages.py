@@ -23,6 +23,8 @@ TEST = {
     "newuidmap": "uidmap",
     "dhclient": "isc-dhcp-client",
     "tcpdump": "tcpdump",
+    "dot": "graphviz",
+    "chromium": "chromium",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 
