@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_MOST_RANDOM = 1.5  # neigh_rand_reach_time: between half and one and a half times the base
+_LEAST_RANDOM, _MOST_RANDOM = 0.5, 1.5  # neigh_rand_reach_time: of the base
 _LATE = 9 / 8  # the kernel's timers are late by up to an eighth (kernel/time/timer.c)
 
 
@@ -32,8 +32,12 @@ class Unreachability:
         return _LATE * self.from_stale
 
     @property
+    def from_reachable(self) -> float:
+        """Where the entry has just become REACHABLE; no sooner than this."""
+        return _LEAST_RANDOM * self.base + self.from_stale
+
+    @property
     def from_reachable_at_most(self) -> float:
-        """Where the entry has just become REACHABLE."""
         return _LATE * (_MOST_RANDOM * self.base + self.from_stale)
 
 
