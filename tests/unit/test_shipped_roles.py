@@ -42,7 +42,10 @@ def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
         ("http", "python3", "python3"),
         ("kea-dhcp6", "kea-dhcp6", "kea-dhcp6-server"),
         ("keepalived", "keepalived", "keepalived"),
+        ("nftables", "sh", "nftables"),
         ("radvd", "radvd", "radvd"),
+        ("squid", "squid", "squid"),
+        ("tproxy", "python3", "python3"),
     ]
     assert all(role.name == name and role.description for name, role in shipped_roles().items())
 
@@ -455,3 +458,100 @@ def test_kea_on_a_node_with_other_prefixes_is_refused(tmp_path: Path, addresses:
     with pytest.raises(TopologyError) as caught:
         specs(tmp_path, "{}", f"  c: {{{device}, services: {{kea-dhcp6: {{{words}}}}}}}\n")
     assert [each.message for each in caught.value.problems] == [f"role kea-dhcp6: {message}"]
+
+
+# -- squid
+
+SQUID = """\
+http_port 3128
+acl clients src all
+http_access allow clients
+http_access deny all
+cache deny all
+hosts_file none
+dns_nameservers 127.0.0.1
+connect_timeout 60 seconds
+forward_timeout 240 seconds
+happy_eyeballs_connect_timeout 250
+pinger_enable off
+visible_hostname a
+pid_filename none
+access_log stdio:/run/services/squid/access.log
+cache_log /dev/null
+coredump_dir /run/services/squid
+shutdown_lifetime 1 seconds
+"""
+SQUID_OF_ALL = (
+    'port: 8080, tproxy: 8129, dns: [10.0.0.53, "2001:db8::53"], domain: lab, outgoing: [10.0.0.9, "2001:db8::9"],'
+    ' connect_timeout: 2, forward_timeout: 9, happy_eyeballs: 100, allow: [10.0.0.0/24, "2001:db8::/64"]'
+)
+
+
+def test_squid_listens_for_clients_who_ask_it(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{squid: }")
+    assert spec.argv == ("squid", "-N", "-d1", "-f", "squid.conf")
+    assert (spec.directories, spec.owner, spec.ready) == (("/var/log/squid",), "proxy", Ready(listen=("tcp/3128",)))
+    assert dict(spec.files) == {"squid.conf": SQUID}
+
+
+def test_squid_says_what_its_parameters_ask_for(tmp_path: Path) -> None:
+    spec = made(tmp_path, f"{{squid: {{{SQUID_OF_ALL}}}}}")
+    assert spec.ready == Ready(listen=("tcp/8080", "tcp/8129"))
+    assert [line for line in spec.files["squid.conf"].splitlines() if line not in SQUID.splitlines()] == [
+        "http_port 8080",
+        "http_port 8129 tproxy",
+        "acl clients src 10.0.0.0/24 2001:db8::/64",
+        "dns_nameservers 10.0.0.53 2001:db8::53",
+        "append_domain .lab",
+        "tcp_outgoing_address 10.0.0.9",
+        "tcp_outgoing_address 2001:db8::9",
+        "connect_timeout 2 seconds",
+        "forward_timeout 9 seconds",
+        "happy_eyeballs_connect_timeout 100",
+    ]
+
+
+@pytest.mark.parametrize("words", ["", SQUID_OF_ALL])
+def test_squids_own_parser_takes_what_is_made(tmp_path: Path, words: str) -> None:
+    text = made(tmp_path, f"{{squid: {{{words}}}}}").files["squid.conf"]
+    found = parsed(tmp_path, "squid.conf", text, "squid", "-k", "parse", "-f", "")
+    assert not [line for line in found.splitlines() if "ERROR" in line or "WARNING" in line], found
+
+
+def test_squid_refuses_one_port_for_both(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, "{squid: {tproxy: 3128}}")
+    said = "role squid: port and tproxy are both 3128: a port is either asked or handed over to"
+    assert [each.message for each in caught.value.problems] == [said]
+
+
+# -- nftables and the small transparent proxy
+
+
+def test_nftables_begins_from_nothing_and_loads_what_it_is_given(tmp_path: Path) -> None:
+    spec = made(tmp_path, "{nftables: {rules: 'table inet x { }'}}")
+    assert spec.argv == ("sh", "-c", "nft --file rules.nft && echo loaded && exec sleep infinity")
+    assert spec.ready == Ready(line="^loaded$")
+    assert dict(spec.files) == {"rules.nft": "flush ruleset\ntable inet x { }\n"}
+
+
+def test_nftables_without_rules_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, "{nftables: }")
+    assert [each.message for each in caught.value.problems] == ["role nftables: parameter rules: a value must be given"]
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("", ("3129", "client", "both", "5.0")),
+        ("port: 99, source: own, transparent: listener, patience: 0.5", ("99", "own", "listener", "0.5")),
+    ],
+)
+def test_the_small_transparent_proxy_is_told_what_its_parameters_ask_for(
+    tmp_path: Path, words: str, arguments: tuple[str, ...]
+) -> None:
+    spec = made(tmp_path, f"{{tproxy: {{{words}}}}}")
+    assert spec.argv == ("python3", "-I", "-u", "tproxy.py", *arguments)
+    assert spec.ready == Ready(line="^listening$")
+    assert dict(spec.files) == {"tproxy.py": (shipped_templates() / "tproxy" / "tproxy.py").read_text()}
