@@ -167,7 +167,7 @@ def test_an_optimistic_duplicate_is_taken_back(lab: Lab) -> None:
     take(taker, "optimistic")
     assert binds(taker)
     take(owner, "nodad")
-    owner.send_frame("eth0", bytes(advertisement(owner, override=1)))
+    owner.send("eth0", bytes(advertisement(owner, override=1)))
     taker.wait(lambda: not binds(taker), WITHIN, "the optimistic address is taken back")
 
 
@@ -254,7 +254,7 @@ def outage_of_move(lab: Lab, old: Node, new: Node, flags: Sequence[str], notify:
         client.run(["ip", "neighbour", "change", FLOATING, "lladdr", old.mac("eth0"), "dev", "eth0", "nud", "reachable"])
         take(new, *flags)
         if override is not None:
-            new.send_frame("eth0", bytes(advertisement(new, override)))
+            new.send("eth0", bytes(advertisement(new, override)))
         meter.wait_answered(nud.unreachability(client.sysctl, "eth0").from_reachable_at_most + ROOM)
         return meter.longest()
 
@@ -398,7 +398,7 @@ def test_an_owner_that_hears_the_other_one_logs_it(lab: Lab, kernel_log: kmsg.Lo
     mac = lab["n1"].mac("eth0")
 
     def again() -> None:
-        lab["n1"].send_frame("eth0", bytes(advertisement(lab["n1"], override=1)))
+        lab["n1"].send("eth0", bytes(advertisement(lab["n1"], override=1)))
 
     line, *_ = kernel_log.wait(lambda entries: kmsg.of_macs(entries, {mac}), again, f"a line about {mac}")
     assert f"{mac} advertised our address {FLOATING} on eth0" in line.text

@@ -160,7 +160,9 @@ def test_a_check_unfolds_also_without_javascript(report: Path) -> None:
 def test_a_bar_of_the_time_line_leads_to_its_check(report: Path) -> None:
     with opened(report) as page:
         bar = page.locator(".timeline .bar.failed")
-        assert (bar.bounding_box() or {}).get("width", 0) > 3
+        box = bar.bounding_box()
+        assert box is not None
+        assert box["width"] > 3
         bar.click()
         assert page.url.endswith(f"#{page.locator('details.check.failed').get_attribute('id')}")
 

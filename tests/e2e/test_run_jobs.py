@@ -193,7 +193,7 @@ def waiting(folder: Path, *words: str, start_new_session: bool = False) -> subpr
     ready = folder / "ready"
     os.mkfifo(ready)
     pipe, environment = subprocess.PIPE, {**os.environ, "READY": str(ready)}
-    argv = [*LAB, "run", folder, *words]
+    argv = [*LAB, "run", str(folder), *words]
     process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=start_new_session)
     with os.fdopen(os.open(ready, os.O_RDWR), "rb", buffering=0) as ends:  # its own end, so that two writers are two bytes
         for _ in range(2):
