@@ -241,7 +241,8 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One lab of this host. `status`: up, busy (somebody works on it) or dead (`prune` removes it)."""
+    """One lab of this host. `status`: up, busy (somebody works on it), dead (`prune` removes it), or unknown to who may not
+    read its journal."""
 
     name: str
     status: str
@@ -260,11 +261,17 @@ def labs() -> list[Summary]:
             record = home.record()
         except (OSError, ValueError):
             continue
-        status = "dead" if undo.why_dead(home) else "up" if home.is_up() else "busy"
         found.append(
-            Summary(record.name, status, len(record.nodes), record.source, record.created, record.uuid, record.ephemeral)
+            Summary(record.name, _status(home), len(record.nodes), record.source, record.created, record.uuid, record.ephemeral)
         )
     return sorted(found, key=lambda summary: summary.name)
+
+
+def _status(home: Home) -> str:
+    try:
+        return "dead" if undo.why_dead(home) else "up" if home.is_up() else "busy"
+    except PermissionError:
+        return "unknown"
 
 
 def find(name: str) -> Home:
