@@ -34,6 +34,7 @@ def test_the_time_until_a_dead_neighbour_is_missed_is_that_of_the_sysctls() -> N
     sysctls = {f"net.ipv6.neigh.eth0.{name}": str(value) for name, value in {**values, "app_solicit": 0}.items()}
     times = unreachability(sysctls, "eth0")
     assert (times.from_stale, times.from_stale_at_most) == (8.0, 9.0)
-    assert (times.from_reachable, times.from_reachable_at_most) == (15 + 8, pytest.approx((45 + 8) * 9 / 8))
+    assert times.from_reachable == 15 + 8
+    assert times.from_reachable_at_most == pytest.approx((45 + 8) * 9 / 8)
     with pytest.raises(KeyError):
         unreachability(sysctls, "eth1")
