@@ -40,6 +40,12 @@ SKIPS = '''
         """Today is not the day."""
         pytest.skip("not today")
 '''
+MEASURES = '''
+    @pytest.mark.lab("alone.yaml")
+    def test_it_is_measured(lab, report_table):
+        """What was measured is told."""
+        report_table("nodes", ("node", "s"), [(node.name, 1.5) for node in lab])
+'''
 LEAKS = '''
     @pytest.mark.lab("alone.yaml")
     def test_it_leaks(lab):
@@ -359,3 +365,13 @@ def test_only_labs_of_failed_checks_are_kept(scenario: Write) -> None:
     lab("run", scenario(HOLDS, FAILS), "--keep-on-failure")
     (kept,) = lab("ls", "-f", "json").json("labs")
     well("down", kept["name"])
+
+
+def test_a_table_of_a_check_that_holds_is_on_the_terminal_in_json_and_in_junit(scenario: Write, tmp_path: Path) -> None:
+    junit, file = tmp_path / "out.xml", tmp_path / "out.json"
+    said = well("run", scenario(HOLDS, MEASURES), "--junit", junit, "--json", file)
+    assert "    nodes\n      node  s\n      a     1.50\n" in said.stdout
+    tables = [check["tables"] for check in json.loads(file.read_text())["data"]["checks"]]
+    assert tables == [{}, {"nodes": {"columns": ["node", "s"], "rows": [["a", "1.50"]]}}]
+    properties = {each.get("name"): each.get("value") for each in ElementTree.parse(junit).iter("property")}
+    assert properties["table: nodes"] == "node  s\na     1.50"

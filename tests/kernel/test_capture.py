@@ -73,6 +73,16 @@ def test_the_filter_works_in_the_kernel_and_without_it_everything_is_there(three
     assert {packet[Ether].type for packet in whole.packets} == {0x0806, 0x0800}
 
 
+def test_a_frame_of_ones_own_arrives_as_it_was_made(three: Lab) -> None:
+    a, r = three["a"], three["r"]
+    made = Ether(src="02:00:00:00:00:66", dst=r.mac("left")) / IP(src="192.0.2.66", dst="10.0.1.254", ttl=7) / UDP(dport=9)
+    with three.capture("r:left", filter="udp") as wire:
+        a.send("eth0", bytes(made))
+        assert wire.expect(lambda packet: UDP in packet, "the frame").frame.data == bytes(made)
+    with pytest.raises(OSError, match="No such device"):
+        a.send("eth7", bytes(made))
+
+
 def test_a_filter_that_is_wrong_is_refused(three: Lab) -> None:
     with pytest.raises(TopologyError, match=r"'banana' is no filter of pcap-filter\(7\)"):
         three.capture("a:eth0", filter="banana")

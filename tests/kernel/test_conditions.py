@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from support.topologies import PAIR
 
-from lab import Lab, Node
+from lab import Lab, Node, sockopts
 from lab.live import unique_name
 from lab.observe import conditions, tables
 from lab.observe.conditions import (
     Addressed,
+    Anycast,
     Carrier,
     Condition,
     ConditionTimeout,
     Counted,
+    Duplicate,
     Gone,
     Listening,
     Neighbour,
@@ -91,6 +93,11 @@ CHANGES: dict[str, tuple[Condition, Do, Do]] = {
     "a neighbour": (
         Neighbour("10.0.0.66"),
         ip("neighbour", "add", "10.0.0.66", "lladdr", "02:00:00:00:00:66", "dev", "eth0", "nud", "stale"),
+        ip("neighbour", "del", "10.0.0.66", "dev", "eth0"),
+    ),
+    "a neighbour in a state": (
+        Neighbour("10.0.0.66", state="permanent"),
+        ip("neighbour", "add", "10.0.0.66", "lladdr", "02:00:00:00:00:66", "dev", "eth0", "nud", "permanent"),
         ip("neighbour", "del", "10.0.0.66", "dev", "eth0"),
     ),
     "a neighbour of IPv6": (
@@ -279,3 +286,40 @@ def test_a_thousand_routes_are_read_whole(living: Lab) -> None:
         assert node.wait(Routed("10.100.3.231"), 0).holds
     finally:
         node.run(["ip", "-batch", "-"], input=lines.replace("add", "del"))
+
+
+def test_a_neighbour_in_another_state_is_not_meant_and_its_mac_address_is_read(living: Lab) -> None:
+    node = living["a"]
+    node.run(["ip", "neighbour", "add", "2001:db8::67", "lladdr", "02:00:00:00:00:67", "dev", "eth0", "nud", "stale"])
+    with pytest.raises(ConditionTimeout, match="last seen: 2001:db8::67 on eth0 is stale"):
+        node.wait(Neighbour("2001:db8::67", state="permanent"), SOON)
+    assert node.wait(Neighbour("2001:db8::67"), SOON).holds
+    entry = node.inside(tables.neighbour, "2001:db8::67")
+    assert entry is not None
+    assert (entry.mac, entry.device, tables.STATES[entry.state]) == ("02:00:00:00:00:67", "eth0", "stale")
+    assert node.inside(tables.neighbour, "2001:db8::68") is None
+    node.run(["ip", "neighbour", "del", "2001:db8::67", "dev", "eth0"])
+
+
+def test_an_anycast_group_is_held_as_long_as_a_socket_holds_it(living: Lab) -> None:
+    node, group = living["a"], Anycast("2001:db8::acac", "eth0")
+    sock = node.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with waiting(node, group):
+        sockopts.join_anycast(sock, "2001:db8::acac")
+    assert node.wait(group, SOON).what == "2001:db8::acac on eth0 has 1 user"
+    with pytest.raises(ConditionTimeout, match="last seen: nobody holds"):
+        node.wait(Anycast("2001:db8::acac", "lo"), SOON)
+    with waiting(node, Gone(group)):
+        sock.close()
+
+
+def test_an_address_of_another_node_is_found_to_be_a_duplicate_and_one_of_nobody_is_not(living: Lab) -> None:
+    node = living["a"]
+    node.sysctl["net.ipv6.conf.eth0.router_solicitation_delay"] = "0"
+    with waiting(node, Duplicate("eth0", "2001:db8::2")):
+        node.run(["ip", "address", "add", "2001:db8::2/64", "dev", "eth0"])
+    node.run(["ip", "address", "del", "2001:db8::2/64", "dev", "eth0"])
+    node.run(["ip", "address", "add", "2001:db8::3/64", "dev", "eth0", "nodad"])
+    with pytest.raises(ConditionTimeout, match=r"will not come true any more: .*last seen: 2001:db8::3 is usable"):
+        node.wait(Duplicate("eth0", "2001:db8::3"), WITHIN)
+    node.run(["ip", "address", "del", "2001:db8::3/64", "dev", "eth0"])
