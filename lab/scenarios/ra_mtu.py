@@ -146,7 +146,7 @@ def test_only_the_default_route_shows_it(lab: Lab) -> None:
 @pytest.mark.lab("ra-mtu")
 def test_what_must_not_be_fragmented_is_refused_at_home(lab: Lab) -> None:
     """8000 bytes that must not be fragmented are refused by the sender's own kernel: no packet, no Packet Too Big."""
-    a, _b = lowered(lab)
+    a, _b = lowered_for_good(lab)
     with lab.capture("a:eth0", filter="ip6") as wire:
         assert refused(a, B6)
         a.run(["ping", "-c1", B6])
@@ -281,6 +281,7 @@ def test_all_accept_ra_does_nothing_for_a_device_that_is_there(lab: Lab) -> None
 def test_default_accept_ra_cures_devices_that_are_made_later(lab: Lab) -> None:
     """conf.default.accept_ra=0 cures a device that is made afterwards, and conf.all.accept_ra=0 does not."""
     host = lab["a"]
+    lab["router"].services["radvd"].kill()  # whose advertisements on eth0 would be counted as well
     found = {}
     for number, scope in enumerate(("all", "default")):
         host.sysctl[f"net.ipv6.conf.{scope}.accept_ra"] = "0"

@@ -18,12 +18,13 @@ from lab.roles.spec import ServiceSpec
 from lab.services import layout
 from lab.services.environment import environment
 from lab.services.ready import Readiness
-from lab.substrate.endings import readable
+from lab.substrate.endings import readable, session_ended
 from lab.substrate.inits import Init, Running
 from lab.substrate.processes import DEVNULL, in_words, popen
 
 _LOOK_AGAIN = 0.01  # seconds; a file, a counter and a port tell nobody when they change
 _STOPPED_WITHIN = 10.0
+_REST_WITHIN = 1.0  # seconds for its own children, after the service itself has ended; longer ones are left alone
 _LAST_LINES = 20
 
 
@@ -183,10 +184,14 @@ class Service:
             return found
         self._note(replace(self._life(), told_to_end=True))
         with found:
+            session = found.pid()
             found.signal(number)
             if not readable(found.fileno(), time.monotonic() + patience):
                 found.kill()
-            return found.wait(_STOPPED_WITHIN)
+            status = found.wait(_STOPPED_WITHIN)
+        if session > 0:  # a child that lives a moment longer still holds what the next start wants: ports, locks
+            session_ended(session, time.monotonic() + _REST_WITHIN)
+        return status
 
     def _write_files(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

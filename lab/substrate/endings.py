@@ -134,18 +134,49 @@ def readable(fd: int, deadline: float | None) -> bool:
     return bool(poll.poll(milliseconds(deadline)))
 
 
+def session_ended(session: int, deadline: float) -> bool:
+    """Waits until no process of a session is left, but zombies, which hold nothing any more. False at the deadline."""
+    while members := _session_pids(session):
+        for pid in members:
+            pidfd = _pidfd(pid)
+            if pidfd is None:
+                continue
+            try:
+                if not readable(pidfd, deadline):
+                    return False
+            finally:
+                os.close(pidfd)
+    return True
+
+
+def _session_pids(session: int) -> list[int]:
+    """Fields 3 and 6 of /proc/PID/stat, counted behind the name."""
+    found = []
+    for pid in (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()):
+        fields = _stat(pid)
+        if fields and int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+            found.append(pid)
+    return found
+
+
 def milliseconds(deadline: float | None) -> int | None:
     """What poll(2) shall wait until `deadline` (time.monotonic()), rounded up; None is for ever."""
     return None if deadline is None else max(0, math.ceil((deadline - time.monotonic()) * 1000))
 
 
 def _starttime(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat, counted behind the name, which may hold spaces and brackets."""
+    """Field 22 of /proc/PID/stat."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on, behind the name, which may hold spaces and brackets; none where there is
+    no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(stat.rpartition(b")")[2].split()[19])
+        return []
 
 
 def _net_namespace(pid: int) -> int | None:

@@ -419,6 +419,11 @@ class Running:
     def closed(self) -> bool:
         return self._connection == -1
 
+    def pid(self) -> int:
+        """Its pid as this process sees it, the number of its session; -1 once it has ended (proc(5), fdinfo of a pidfd)."""
+        lines = Path(f"/proc/self/fdinfo/{self.pidfd}").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+
     def fileno(self) -> int:
         """Raises ValueError once closed."""
         if self.closed:

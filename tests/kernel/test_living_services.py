@@ -277,6 +277,35 @@ def test_logs_follow_a_service_until_the_lab_ends(up: Up) -> None:
             assert follower.wait(20) == 0
 
 
+_FLOCKS = """
+import fcntl, os, time
+lock = open('/run/lock', 'w')
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+for child in range(20):
+    if not os.fork():
+        heap = bytearray(1 << 24)
+        break
+print('locked')
+time.sleep(1000)
+"""
+
+
+def test_a_killed_service_has_let_go_of_what_its_children_shared(up: Up) -> None:
+    """Each child has the lock as well, and memory that takes its time to be given back."""
+    with up(ServiceSpec("a", "daemon", python(_FLOCKS), ready=Ready(line="locked"))) as lab:
+        for _ in range(5):
+            the(lab).kill()
+            the(lab).start()
+            the(lab).wait_ready()
+
+
+def test_what_a_stopped_service_leaves_behind_on_purpose_is_left_alone(up: Up) -> None:
+    leaves = shell("sleep 1000 & echo begun; exec sleep 2000")
+    with up(ServiceSpec("a", "daemon", leaves, ready=Ready(line="begun"))) as lab:
+        assert the(lab).stop() == -signal.SIGTERM
+        assert lab["a"].run(["pgrep", "-f", "sleep 1000"]).status == 0
+
+
 def test_a_scenario_fails_when_a_service_dies_under_it_and_holds_when_it_was_told_to_end(tmp_path: Path) -> None:
     topology = tmp_path / "one.yaml"
     topology.write_text("name: one\nnodes: {a: {services: {daemon: {command: [sh, -c, echo I begin; exec sleep 1000]}}}}\n")
