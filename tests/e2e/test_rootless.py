@@ -22,6 +22,9 @@ from support.commands import SECONDS, Said
 from support.topologies import EVERY_STEP
 from support.user import User, new_user, processes_of, until_gone
 
+from lab import Lab
+from lab.live import unique_name
+
 pytestmark = pytest.mark.root
 
 LOGGING = {"test_log_martians_names_the_refused_request", "test_without_log_martians_the_log_is_silent"}
@@ -452,3 +455,10 @@ def test_what_a_check_leaves_running_ends_with_the_command(plain: User) -> None:
     until_gone(plain)
     plain.runs_lab("run", scenario(plain, check))
     assert processes_of(plain) == []
+
+
+def test_roots_labs_are_listed_to_a_user_who_may_not_read_their_journals(plain: User, own_run_directory: Path) -> None:
+    with Lab.up("two-hosts", name=unique_name("roots")) as lab:
+        said = plain.runs_lab("ls", env={"LAB_RUN_DIR": str(own_run_directory)})
+        assert said.status == 0
+        assert [line.split()[:3] for line in said.stdout.splitlines()[1:]] == [[lab.name, "unknown", "2"]]
