@@ -7,7 +7,7 @@ from support.commands import Said, lab
 
 pytestmark = pytest.mark.root
 
-SECONDS = 120.0
+SECONDS = 300.0
 SILENT = {  # what a server's silence costs
     "test_in_sequence_every_blackholed_address_costs_its_time_out",
     "test_with_ipv6_first_broken_ipv6_is_what_costs",
@@ -108,10 +108,10 @@ def test_with_a_piece_removed_exactly_the_claims_about_that_piece_hold(without: 
     assert failed(run(SMALL, "--set", f"without={without}")) == SMALL - held
 
 
-@pytest.mark.parametrize("without", ["rule", "route"])
-def test_without_either_half_of_the_routing_the_client_reaches_nobody(without: str) -> None:
-    said = run({WHOLE, SQUID_WHOLE} | DROPPED | SQUID_DROPPED, "--set", f"without={without}")
-    assert failed(said) == {WHOLE, SQUID_WHOLE}
+@pytest.mark.parametrize(("without", "whole"), [("rule", WHOLE), ("route", SQUID_WHOLE)])
+def test_without_either_half_of_the_routing_the_client_reaches_nobody(without: str, whole: str) -> None:
+    said = run({whole} | DROPPED | SQUID_DROPPED, "--set", f"without={without}")
+    assert failed(said) == {whole}
 
 
 @pytest.mark.parametrize(
