@@ -253,14 +253,18 @@ def test_dnsmasq_refuses_what_it_would_fail_on(tmp_path: Path, words: str, messa
 
 def test_the_http_server_has_a_page_that_names_its_node(tmp_path: Path) -> None:
     spec = made(tmp_path, "{web1: {role: http, port: 8080}}")
-    assert spec.argv == ("python3", "-I", "-u", "-m", "http.server", "--bind", "::", "8080")
+    assert spec.argv == ("python3", "-I", "-u", "serve.py", "::", "8080")
     assert spec.ready == Ready(listen=("tcp/8080",))
-    assert dict(spec.files) == {"index.html": "<!doctype html>\n<title>a</title>\n<p>This is web1 on a of x.\n"}
+    page = "<!doctype html>\n<title>a</title>\n<p>This is web1 on a of x.\n"
+    assert dict(spec.files) == {"index.html": page, "serve.py": (shipped_templates() / "http" / "serve.py").read_text()}
 
 
 def test_the_http_server_takes_pages_of_ones_own(tmp_path: Path) -> None:
     spec = made(tmp_path, "{http: {page: hello, files: {more.txt: text}}}")
-    assert dict(spec.files) == {"index.html": "hello\n", "more.txt": "text"}
+    assert {name: text for name, text in spec.files.items() if name != "serve.py"} == {
+        "index.html": "hello\n",
+        "more.txt": "text",
+    }
 
 
 # -- dhcpcd
