@@ -40,7 +40,10 @@ def run(
 ) -> int:
     """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
 
-    Each check is printed as it is decided, and a failed one with its evidence. `--set` overrides what the scenarios say.
+    Each check is printed as it is decided, and a failed one with its evidence. `--set` overrides what the scenarios say. With
+    `-j` each scenario has a process of its own; what is printed and written is the same, in the same order. `--report` makes a
+    page of the run that needs neither network nor scripts: failures first, the topology drawn, what was done on each node
+    when, tables, and the frames of every capture. Checks marked slow are left out, and counted, unless `--slow` asks for them.
 
     \b
     Example:
