@@ -38,7 +38,7 @@ FAULT = 70
 """The exit status that a fault of ours asks for."""
 RECORDED = "lab_recorded"
 """The attribute of a test's report that has what `--lab-record` asks to be kept: a `lab.report.results.Recorded`."""
-_MOST_FRAMES = 200  # of a capture
+_MOST_FRAMES = 100  # of a capture
 _TABLE = "table: "
 """What the names of our tables begin with among a test's user properties, which JUnit has as well."""
 

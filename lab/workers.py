@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -202,7 +203,7 @@ def _import_once() -> None:
 
 def _of_killed(item: pytest.Item, said: str) -> Iterator[pytest.TestReport]:
     about: dict[str, Any] = {"nodeid": item.nodeid, "location": item.location, "keywords": {}}
-    about |= {"user_properties": item.user_properties}
+    about |= {"user_properties": item.user_properties, "start": time.time()}
     failed = pytest.TestReport(**about, outcome="failed", longrepr=said, when="setup")
     setattr(failed, STATUS, FAULT)
     yield failed
@@ -233,8 +234,10 @@ def _serve(session: pytest.Session, items: Sequence[pytest.Item], recorder: obje
             _become_worker(session.config, recorder, pipe)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.INTERRUPTS)
             _run(session, items)
-        except KeyboardInterrupt:
+        finally:
             _tear_down(session)
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        pass
     except LabError as error:  # the undo of an interrupted check failed
         pipe.send(("problem", str(error)))
     except BaseException:
@@ -262,6 +265,6 @@ def _run(session: pytest.Session, items: Sequence[pytest.Item]) -> None:
 
 
 def _tear_down(session: pytest.Session) -> None:
-    """The fixtures of the check that was interrupted."""
+    """The fixtures of a check that was interrupted, or whose report nobody takes any more; there are none else."""
     runner: Any = session.config.pluginmanager.getplugin("runner")
     runner.pytest_sessionfinish(session)

@@ -40,10 +40,15 @@ def run(
     slow: bool,
     jobs: int,
 ) -> int:
-    """Run experiments: the shipped ones by name, all of them without one, or test files of your own.
+    """Run experiments.
 
-    Each check is printed as it is decided, and a failed one with its evidence. `--set` overrides what the scenarios say.
-    An ordinary user's labs are made in a user namespace, which ends with the command.
+    They are the shipped ones by name, all of them without one, or test files of your own. An ordinary user's labs are made in a
+    user namespace, which ends with the command.
+
+    Each check is printed as it is decided, and a failed one with its evidence. `--set` overrides what the scenarios say. With
+    `-j` each scenario has a process of its own; what is printed and written is the same, in the same order. `--report` makes a
+    page of the run that needs neither network nor scripts: failures first, the topology drawn, what was done on each node
+    when, tables, and the frames of every capture. Checks marked slow are left out, and counted, unless `--slow` asks for them.
 
     \b
     Example:

@@ -1,23 +1,22 @@
 """A picture as text for Graphviz: what is drawn, and in which direction; where it is drawn is Graphviz's matter.
 
 Each interface is a small plate of its own between its node and its cable, so that the layout keeps room for addresses and
-no two meet. What hangs from a node lies below it, by the number of cables from the first node of the file.
+no two meet.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from lab.drawing.picture import Box, Cable, Device, End, Picture
+from lab.drawing.order import directed
+from lab.drawing.picture import Box, Device, End, Picture
 
 SANS, MONO = "Helvetica,Arial,sans-serif", "Courier"
 ICONS = {"host": "\ue000", "router": "\ue001", "switch": "\ue002"}
 """Kind -> the character, of those that nobody else uses, that holds the place of its icon."""
-_MOST_LEAVES = 5  # that hang from one switch on one side
 _SWITCH, _A_PORT = 2.2, 1.55  # inches: the least width of a switch, and what each port adds
 _WIDEST = 40.0
 _AT_A_NODE, _FREE = 'minlen="1", weight="8"', 'minlen="2", weight="1"'  # a plate stays close to its node
@@ -42,7 +41,7 @@ def render(picture: Picture) -> Text:
         '  edge [color="#6f7780", penwidth="1.6"]',
         *(f"  {numbers[box.name]} {_node(box, picture)}" for box in picture.boxes),
     ]
-    for at, (first, second) in enumerate(_directed(picture)):
+    for at, (first, second) in enumerate(directed(picture)):
         lines += (f"  {line}" for line in _cable(at, first, second, picture, numbers, titles))
     return Text("\n".join([*lines, "}"]) + "\n", titles)
 
@@ -61,7 +60,7 @@ def _node(box: Box, picture: Picture) -> str:
 
 
 def _widest_side(box: Box, picture: Picture) -> int:
-    ends = [(first.node, second.node) for first, second in _directed(picture)]
+    ends = [(first.node, second.node) for first, second in directed(picture)]
     return max(sum(first == box.name for first, _ in ends), sum(second == box.name for _, second in ends))
 
 
@@ -152,44 +151,3 @@ def _font(text: str, size: int, colour: str, face: str = SANS, bold: bool = Fals
 def printable(text: str) -> str:
     """Without what cannot be printed, nor be in XML."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text)
-
-
-def _directed(picture: Picture) -> Iterator[tuple[End, End]]:
-    """The ends of every cable, the upper one first. Of many leaves of one switch every other one is above it."""
-    depths, leaves = _depths(picture), _raised_leaves(picture)
-    for cable in picture.cables:
-        down = depths[cable.near.node] <= depths[cable.far.node]
-        first, second = (cable.near, cable.far) if down else (cable.far, cable.near)
-        yield (second, first) if second.node in leaves else (first, second)
-
-
-def _depths(picture: Picture) -> dict[str, int]:
-    """Node -> how many cables lie between it and the first node of the file, switches last."""
-    beside = _beside(picture.boxes, picture.cables)
-    found: dict[str, int] = {}
-    for start in sorted(picture.boxes, key=lambda box: box.kind == "switch"):
-        waiting = deque([] if start.name in found else [(start.name, 0)])
-        while waiting:
-            name, depth = waiting.popleft()
-            if name not in found:
-                found[name] = depth
-                waiting.extend((other, depth + 1) for other in beside[name])
-    return found
-
-
-def _beside(boxes: tuple[Box, ...], cables: tuple[Cable, ...]) -> dict[str, list[str]]:
-    beside: dict[str, list[str]] = {box.name: [] for box in boxes}
-    for cable in cables:
-        beside[cable.near.node].append(cable.far.node)
-        beside[cable.far.node].append(cable.near.node)
-    return beside
-
-
-def _raised_leaves(picture: Picture) -> set[str]:
-    beside, depths = _beside(picture.boxes, picture.cables), _depths(picture)
-    raised: set[str] = set()
-    for box in picture.boxes:
-        if box.kind == "switch":
-            leaves = [name for name in beside[box.name] if len(beside[name]) == 1 and depths[name] > depths[box.name]]
-            raised |= set(leaves[1::2]) if len(leaves) > _MOST_LEAVES else set()
-    return raised

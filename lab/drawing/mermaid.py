@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.drawing.order import directed
 from lab.drawing.picture import Box, Device, End, Picture
 
 _PLAIN = " .:/,_-+@%()±"
@@ -25,11 +26,11 @@ def _lines(picture: Picture) -> Iterator[str]:
     numbers = {box.name: f"n{at}" for at, box in enumerate(picture.boxes)}
     for box in picture.boxes:
         yield f"{numbers[box.name]}{_SHAPES[box.kind].format('<br/>'.join(_told_of(box)))}:::{box.kind}"
-    for cable in picture.cables:
-        ends = [told for end in (cable.near, cable.far) if (told := _told_at(end, picture))]
+    for cable, (upper, lower) in zip(picture.cables, directed(picture), strict=True):
+        ends = [told for end in (upper, lower) if (told := _told_at(end, picture))]
         line = "---" if cable.works else "-.-"
         label = f'|"{"<br/>".join(ends)}"|' if ends else ""
-        yield f"{numbers[cable.near.node]} {line}{label} {numbers[cable.far.node]}"
+        yield f"{numbers[upper.node]} {line}{label} {numbers[lower.node]}"
     for kind in dict.fromkeys(box.kind for box in picture.boxes):
         yield f"classDef {kind} {_STYLES[kind]}"
     if down := [str(at) for at, cable in enumerate(picture.cables) if not cable.works]:

@@ -141,8 +141,16 @@ FAILS = """
 def test_the_report_of_a_failed_test_has_the_evidence_in_sections(project: Run) -> None:
     shown = project(FAILS).stdout
     sections = re.findall(r"^-+ lab: (.+?) -+$", shown, re.MULTILINE)
-    assert sections == ["lab", "addresses", "routes", "neighbours", "counters that moved", "topology as deployed"]
-    for wanted in ("10.0.0.2/24", "10.0.0.0/24 src 10.0.0.1 dev eth0", "IcmpInEchos 1", os.uname().release):
+    assert sections == [
+        "lab",
+        "addresses",
+        "routes",
+        "neighbours",
+        "counters that moved",
+        "topology as deployed",
+        "what was done",
+    ]
+    for wanted in ("10.0.0.2/24", "10.0.0.0/24 src 10.0.0.1 dev eth0", "IcmpInEchos 1", os.uname().release, "b: run ping "):
         assert wanted in shown
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lab import recipe
 from lab.drawing import dot, mermaid, picture, svg
+from lab.drawing.order import directed
 from lab.drawing.picture import Box, Cable, Device, End, Picture
 from lab.errors import HostError
 from lab.substrate.netlink.dump import LinkState, NamespaceState
@@ -184,3 +185,15 @@ def test_without_graphviz_the_package_is_named_and_mermaid_works(topology: Write
 def test_two_hundred_hosts_are_laid_out() -> None:
     found = picture.of(recipe.read("routed-lans", {"hosts": 100}).topology)
     assert len(texts(svg.render(found))) > 800
+
+
+def test_what_hangs_from_a_node_lies_below_it_and_many_leaves_of_a_switch_on_both_sides() -> None:
+    few = picture.of(recipe.read("rp-filter").topology)
+    assert [(upper.node, lower.node) for upper, lower in directed(few)] == [
+        ("target", "lan-a"),
+        ("target", "lan-b"),
+        ("lan-a", "asker"),
+        ("lan-b", "asker"),
+    ]
+    many = directed(picture.of(recipe.read("office", {"pcs": 8}).topology))
+    assert [upper.node == "office" for upper, lower in many if "office" in (upper.node, lower.node)][1:] == [True, False] * 4
