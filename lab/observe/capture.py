@@ -150,7 +150,7 @@ def _listen(interface: Interface, program: Filter) -> socket.socket:
     """A socket with protocol 0 hears nothing until it is bound: then its filter is there already."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+        _make_room(sock)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         if program:
@@ -161,6 +161,14 @@ def _listen(interface: Interface, program: Filter) -> socket.socket:
         hint = f"see what there is: lab exec LAB {interface.node} -- ip link"
         raise HostError(f"cannot capture at {interface}: {error.strerror}", hint) from error
     return sock
+
+
+def _make_room(sock: socket.socket) -> None:
+    """Beyond net.core.rmem_max; in a user namespace nobody may (net/core/sock.c, SO_RCVBUFFORCE), and gets as much as that."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
 
 
 def _attach(sock: socket.socket, program: Filter) -> None:
