@@ -106,8 +106,9 @@ class Capture:
 
     @property
     def frames(self) -> tuple[Frame, ...]:
-        """What has come until now."""
+        """What has come until now, also what the reader has not come to yet."""
         with self._news:
+            self._catch_up()
             return tuple(sorted(self._frames, key=lambda frame: frame.time))
 
     @property
@@ -132,18 +133,26 @@ class Capture:
             if ready == [self._end]:  # only once nothing is left to read
                 return
 
-    def _take(self, sock: socket.socket, interface: Interface) -> None:
-        try:
-            data, ancillary, _, address = sock.recvmsg(_ALL_BYTES, 256, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
-        except OSError:  # the device went down or away: ENETDOWN is told once
-            return
-        frame = _frame(interface, data, ancillary, address[2] == _OUTGOING)
-        if self._told:
-            self._told(frame)
+    def _catch_up(self) -> None:
+        """No further than to what has been queued by now: under steady traffic there is always more."""
+        now = time.time_ns()
+        for sock, interface in self._sockets.values():
+            while (frame := self._take(sock, interface)) and frame.time < now:
+                pass
+
+    def _take(self, sock: socket.socket, interface: Interface) -> Frame | None:
         with self._news:
+            try:
+                data, ancillary, _, address = sock.recvmsg(_ALL_BYTES, 256, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
+            except OSError:  # taken already; or the device went down or away: ENETDOWN is told once
+                return None
+            frame = _frame(interface, data, ancillary, address[2] == _OUTGOING)
+            if self._told:
+                self._told(frame)
             if self._keep:
                 self._frames.append(frame)
             self._news.notify_all()
+            return frame
 
 
 def _listen(interface: Interface, program: Filter) -> socket.socket:
