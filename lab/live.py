@@ -79,7 +79,7 @@ class Lab:
                 lab = cls(state.claim(record, recipe.rendered), record, owned=True, specs=recipe.services)
             lab._build(plan, on_step)
             if wait:
-                lab._wait_for_links(recipe.topology)
+                lab._wait_for_links(recipe.topology, _READY_WITHIN)
             lab._start_services(plan, wait, on_step)
             with signals.held_back():
                 lab._home.note("up")
@@ -172,7 +172,7 @@ class Lab:
         for service in self.services:
             service.wait_ready(deadline - time.monotonic())
 
-    def _wait_for_links(self, topology: Topology, timeout: float = _READY_WITHIN) -> None:
+    def _wait_for_links(self, topology: Topology, timeout: float) -> None:
         from lab.observe import ready
 
         ready.wait(topology, self._home.ns, timeout)

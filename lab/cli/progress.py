@@ -39,7 +39,7 @@ class Building:
         """Planned once more, since only a lab that takes its time is asked for it."""
         from lab.plan import make_plan
 
-        return len(make_plan(self.recipe.topology).steps) if self.recipe else 0
+        return len(make_plan(self.recipe.topology, self.recipe.services).steps) if self.recipe else 0
 
     def __str__(self) -> str:
         if self.recipe is None:

@@ -131,7 +131,8 @@ def test_a_parameter_that_no_topology_has_is_2_and_those_that_there_are_are_name
     said = lab("run", "rp-filter", "--set", "rp_filtre=1")
     assert said.status == 2
     assert (
-        "no selected test's topology has a parameter 'rp_filtre': they have first, lan, log_martians, rp_filter" in said.stderr
+        "no selected test's topology has a parameter 'rp_filtre': they have first, forwards, lan, log_martians, rp_filter"
+        in said.stderr
     )
 
 

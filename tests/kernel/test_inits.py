@@ -322,4 +322,4 @@ def test_finding_a_process_a_thousand_times_costs_its_init_nothing(scratch: Scra
             found = init.find("daemon")
             assert isinstance(found, Running)
             found.close()
-        until("the init has closed what its clients closed", lambda: len(list(descriptors.iterdir())) == before)
+        until("the init has closed what its clients closed", lambda: len(list(descriptors.iterdir())) <= before)

@@ -20,7 +20,7 @@ from lab.plan import Step
 pytestmark = pytest.mark.root
 
 Write = Callable[[str], Path]
-STEPS = 34
+STEPS = 36
 """At least as many as EVERY_STEP has; the test after the next says when this is too few."""
 
 
@@ -29,7 +29,8 @@ class InjectedError(Exception):
 
 
 def steps_of(file: Path) -> tuple[Step, ...]:
-    return plan.make_plan(recipe.read(file).topology).steps
+    found = recipe.read(file)
+    return plan.make_plan(found.topology, found.services).steps
 
 
 def test_the_topology_of_these_tests_has_every_kind_of_step_that_this_kernel_can_do(topology: Write) -> None:
@@ -63,7 +64,7 @@ def test_a_fault_before_any_step_undoes_all_that_was_made(topology: Write, numbe
 
 def test_a_fault_while_waiting_for_readiness_undoes_all_that_was_made(topology: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     before = look()
-    monkeypatch.setattr(Lab, "wait_ready", lambda *_: (_ for _ in ()).throw(InjectedError))
+    monkeypatch.setattr(Lab, "_wait_for_links", lambda *_: (_ for _ in ()).throw(InjectedError))
     with pytest.raises(InjectedError):
         Lab.up(topology(EVERY_STEP))
     assert look() == before

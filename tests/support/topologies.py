@@ -20,6 +20,7 @@ nodes:
   r: {{kind: router}}
   a:
     sysctls: {{net.ipv4.ip_default_ttl: 33}}
+    services: {{idle: {{command: [sleep, "1000"]}}}}
     interfaces:
       eth0: {{sysctls: {{ipv4.rp_filter: 1}}}}
       mv0: {{kind: macvlan, parent: eth0}}
