@@ -26,9 +26,14 @@ demo: $(STAMP)
 	-@$(BIN)/lab doctor --install
 	$(BIN)/lab run rp-filter
 
+# The experiments wait far more than they work, so they are tested side by side; the tests of the engine have the host to themselves.
+EXPERIMENTS = tests/e2e/test_scenario_*.py
+
 test: $(STAMP)
 	@$(BIN)/python tools/packages.py test
-	$(PYTEST) -m "not soak"
+	$(PYTEST) -m "not soak" -n 2 tests/unit
+	$(PYTEST) -m "not soak" tests --ignore tests/unit --ignore-glob '$(EXPERIMENTS)'
+	$(PYTEST) -m "not soak" -n 4 --dist worksteal $(EXPERIMENTS)
 
 soak: $(STAMP)
 	@$(BIN)/python tools/packages.py test

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scenarios import failed, not_held, run
+from support.scenarios import failed, not_held, run, setting
 
 pytestmark = pytest.mark.root
 
@@ -47,7 +47,7 @@ def test_every_check_holds_and_the_tables_are_told() -> None:
         ({"bind": "wildcard"}, BINDS),
         ({"bind": "interfaces"}, {FOLLOWS, OUTLIVES, SERVES}),
     ],
-    ids=str,
+    ids=setting,
 )
 def test_with_the_cause_removed_exactly_the_claims_about_it_fail(sets: dict[str, object], wrong: set[str]) -> None:
     assert failed(run("anycast", **sets)) == wrong

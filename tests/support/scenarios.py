@@ -16,6 +16,11 @@ def _words(sets: dict[str, object]) -> list[str]:
     return [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
 
 
+def setting(value: object) -> str:
+    """What was set, as the name of a parametrized test; the same in every process, as that of a set of names is not."""
+    return ",".join(f"{name}={each}" for name, each in value.items()) if isinstance(value, dict) else ""
+
+
 def failed(said: Said) -> set[str]:
     """The names of the checks that were made and do not hold; parameters of a check are left out."""
     return {check["name"].partition("[")[0] for check in said.json("run")["checks"] if check["outcome"] == "failed"}

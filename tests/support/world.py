@@ -124,7 +124,9 @@ def can_count() -> bool:
 
 
 def others_at_work() -> bool:
-    """Whether somebody else tests on this host right now: then a namespace may be theirs."""
+    """Whether somebody else tests on this host now, another worker of pytest-xdist too: then a namespace may be theirs."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return True
     for pid in _pids():
         with contextlib.suppress(OSError):
             if b"pytest" in Path(f"/proc/{pid}/cmdline").read_bytes() and not _is_family(pid):
