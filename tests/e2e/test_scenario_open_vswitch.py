@@ -36,13 +36,11 @@ def test_every_check_holds_and_what_this_kernel_lacks_is_told() -> None:
 @pytest.mark.parametrize(
     ("sets", "wrong"),
     [
-        ({"vlans": 0}, {APART, TRUNK, ARP, NATIVE, INTERNAL, MOVED, TAGS}),
-        ({"apart": 7}, {APART, TRUNK}),
-        ({"native": 8}, {NATIVE}),
-        ({"internal": 0}, {INTERNAL, MOVED, SAMPLE}),
-        ({"checksums": "hardware"}, {TCP}),
+        ({"vlans": 0}, {APART, TRUNK, ARP, NATIVE, INTERNAL, MOVED, TAGS, RULES, RESTART}),
+        ({"apart": 7}, {APART, TRUNK, INTERNAL, MOVED, RULES}),  # c is in the VLAN of the others
+        ({"native": 8, "internal": 0, "checksums": "hardware"}, {NATIVE} | {INTERNAL, MOVED, SAMPLE} | {TCP}),
     ],
-    ids=str,
+    ids=["no VLANs", "c not apart", "native VLAN, internal port and checksums"],
 )
 def test_with_the_cause_removed_exactly_the_claims_about_it_fail(sets: dict[str, object], wrong: set[str]) -> None:
     assert failed(run("open-vswitch", **sets)) == wrong
