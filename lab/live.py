@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from lab.model import Topology
     from lab.observe.capture import Interface
     from lab.observe.wire import Wire
-    from lab.plan import Plan, Step
+    from lab.plan import Plan, Stage, Step
     from lab.recipe import Recipe
     from lab.roles.spec import ServiceSpec
     from lab.services.living import Service
     from lab.substrate.inits import Init, Spawner
+    from lab.substrate.ovsdb import Switch
 
 _READY_WITHIN = 15.0  # seconds until carriers are there and detection of duplicates is done
 _FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works on the lab
@@ -77,10 +78,7 @@ class Lab:
             with signals.held_back(), state.locked_root():
                 undo.sweep(record.name)
                 lab = cls(state.claim(record, recipe.rendered), record, owned=True, specs=recipe.services)
-            lab._build(plan, on_step)
-            if wait:
-                lab._wait_for_links(recipe.topology, _READY_WITHIN)
-            lab._start_services(plan, wait, on_step)
+            lab._build(plan, wait, on_step)
             with signals.held_back():
                 lab._home.note("up")
                 if detach:
@@ -172,31 +170,56 @@ class Lab:
         for service in self.services:
             service.wait_ready(deadline - time.monotonic())
 
+    def switches(self) -> Mapping[str, Switch]:
+        """The Open vSwitches by their nodes' names, as their databases have them; without those that nobody serves."""
+        nodes = [name for name, kind in self.record.nodes.items() if kind == "ovs"]
+        if not nodes:
+            return {}
+        from lab.substrate import ovsdb
+
+        found = {name: ovsdb.read(self._home.node(name) / "run" / ovsdb.SOCKET) for name in nodes}
+        return {name: switch for name, switch in found.items() if switch}
+
     def _wait_for_links(self, topology: Topology, timeout: float) -> None:
         from lab.observe import ready
 
         ready.wait(topology, self._home.ns, timeout)
 
-    def _start_services(self, plan: Plan, wait: bool, on_step: Callable[[Step], None] | None) -> None:
-        if not self._specs:
-            return
-        from lab.services import layout, start
-
-        layout.write(self._home.path / _SERVICES, self._specs)
-        steps = {(step.node, step.service.name): step for step in plan.services}
-        told = (lambda service: on_step(steps[service.spec.node, service.name])) if on_step else (lambda _: None)
-        start.start_all(self.services, wait, told)
-
-    def _build(self, plan: Plan, on_step: Callable[[Step], None] | None) -> None:
+    def _build(self, plan: Plan, wait: bool, on_step: Callable[[Step], None] | None) -> None:
+        """Services that the network itself is made of are waited for in any case."""
         from lab.substrate.build import Builder
 
-        home = self._home
+        home, (first, *rest) = self._home, plan.stages
+        builder = Builder(home.ns, on_step, lambda node: home.node(node) / "run")
         try:
             links = state.announce_links(home, self.name, self.record.nodes)
-            Builder(home.ns, on_step).run(plan.network, meanwhile=lambda: state.link_namespaces(home, links))
+            builder.run(first.network, meanwhile=lambda: state.link_namespaces(home, links))
         except FileExistsError as error:
             what = f"{error.filename2 or error.filename} exists already and is not of this lab"
             raise HostError(what, "remove it, or choose another name with --name") from error
+        self._note_services()
+        for stage in rest:
+            self._start_services(first, True, on_step)
+            builder.run(stage.network)
+            first = stage
+        if wait:
+            self._wait_for_links(plan.topology, _READY_WITHIN)
+        self._start_services(first, wait, on_step)
+
+    def _note_services(self) -> None:
+        if self._specs:
+            from lab.services import layout
+
+            layout.write(self._home.path / _SERVICES, self._specs)
+
+    def _start_services(self, stage: Stage, wait: bool, on_step: Callable[[Step], None] | None) -> None:
+        if not stage.services:
+            return
+        from lab.services import start
+
+        steps = {(step.node, step.service.name): step for step in stage.services}
+        told = (lambda service: on_step(steps[service.spec.node, service.name])) if on_step else (lambda _: None)
+        start.start_all((each for each in self.services if (each.spec.node, each.name) in steps), wait, told)
 
     def _node(self, name: str) -> Node:
         return Node(name, self.name, self._home.ns(name), lambda: self._init(name), lambda: self._services(name))
@@ -344,7 +367,7 @@ def _plan(recipe: Recipe) -> Plan:
     lacks = missing_features(recipe) + missing_programs(recipe)
     if lacks:
         raise HostError(lacks)
-    return make_plan(recipe.topology, recipe.services, _without_netem(recipe.topology))
+    return make_plan(recipe.topology, recipe.services, _without_netem(recipe.topology), kernel_datapath(recipe.topology))
 
 
 def missing_programs(recipe: Recipe) -> list[Problem]:
@@ -391,6 +414,17 @@ def missing_features(recipe: Recipe) -> list[Problem]:
         for feature, path in needs
         if feature in lacking
     )
+
+
+def kernel_datapath(topology: Topology) -> bool:
+    """Whether this kernel has a datapath for the topology's Open vSwitches, if it has any. Needs no privilege."""
+    from lab.model.topology import OVS
+
+    if not any(node.kind == OVS for node in topology.nodes.values()):
+        return False
+    from lab.substrate import features
+
+    return features.has_openvswitch()
 
 
 def _without_netem(topology: Topology) -> bool:

@@ -4,18 +4,20 @@ A step says what, on which node, in words; how is the substrate's. The order: ev
 there before its first link; the switches' bridges, still down; the veth pairs, each end born in its final namespace; then,
 node by node, further devices, masters, VLANs of ports, the devices' own sysctls and offloads, and interface by interface in
 the file's order up and its addresses (that order decides which connected route comes first), then routes, rules,
-impairments; with every carrier there, all neighbours; at last, with every address usable, the services.
+impairments; with every carrier there, all neighbours; at last, with every address usable, the services. The daemons of Open
+vSwitches are started in between, after whoever need not be heard from the start: some devices are made by them.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from lab.model.checks import family_of
+from lab.model.checks import IPV6_MIN_MTU, family_of
 from lab.model.file import Address, Neighbour, Netem, PortVlan, Route, Rule
-from lab.model.topology import DEFAULT_PVID, SWITCH_BRIDGE, Interface, Node, Topology
+from lab.model.topology import DEFAULT_PVID, OVS, OVS_DAEMONS, SWITCH_BRIDGE, Interface, Node, Topology
 from lab.roles.spec import Ready, ServiceSpec
 from lab.sysctls import PER_DEVICE, sysctl_parts
 
@@ -86,10 +88,7 @@ class SetPortVlan(Step):
     vlan: PortVlan
 
     def describe(self) -> str:
-        if self.vlan.access:
-            return f"make {self.interface} an access port of VLAN {self.vlan.access}"
-        native = f", native VLAN {self.vlan.native}" if self.vlan.native else ""
-        return f"make {self.interface} a trunk of VLANs {', '.join(map(str, self.vlan.trunk)) or 'none'}{native}"
+        return f"make {self.interface} {vlan_in_words(self.vlan)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +102,38 @@ class LeaveDefaultVlan(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class SetOffloads(Step):
+class MakeOvsBridge(Step):
+    """Done by the node's own daemons. `userspace`: its datapath is that of ovs-vswitchd, else the kernel's."""
+
+    interface: Interface
+    userspace: bool
+
+    def describe(self) -> str:
+        where = "in userspace" if self.userspace else "of the kernel"
+        return f"make the Open vSwitch {self.interface}, its datapath {where}{_as_member(self.interface)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddOvsPort(Step):
+    """Done by the node's own daemons. Of kind internal the port's device is made with it."""
+
     interface: Interface
 
     def describe(self) -> str:
+        kind = "an internal port" if self.interface.kind == "internal" else "a port"
+        return f"make {self.interface} {kind} of its Open vSwitch{_as_member(self.interface)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOffloads(Step):
+    """`why`, where the file does not ask for it."""
+
+    interface: Interface
+    why: str = ""
+
+    def describe(self) -> str:
         wished = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in self.interface.offloads.items())
-        return f"set offloads of {self.interface}: {wished}"
+        return f"set offloads of {self.interface}: {wished}{f' ({self.why})' if self.why else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,24 +205,41 @@ class StartService(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps one after another, and then services, those of different nodes side by side."""
+
+    network: Sequence[Step]
+    services: Sequence[StartService] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     topology: Topology
     steps: tuple[Step, ...]
 
     @property
-    def network(self) -> list[Step]:
-        """Everything before the services."""
-        return [step for step in self.steps if not isinstance(step, StartService)]
+    def stages(self) -> list[Stage]:
+        """One; or two, where daemons of Open vSwitches must run before the network can be finished."""
+        stages: list[Stage] = []
+        for serve, steps in groupby(self.steps, lambda step: isinstance(step, StartService)):
+            if serve:
+                services = [step for step in steps if isinstance(step, StartService)]
+                stages.append(replace(stages.pop(), services=services))
+            else:
+                stages.append(Stage(list(steps)))
+        return stages
 
-    @property
-    def services(self) -> list[StartService]:
-        return [step for step in self.steps if isinstance(step, StartService)]
 
-
-def make_plan(topology: Topology, services: Iterable[ServiceSpec] = (), without_netem: bool = False) -> Plan:
+def make_plan(
+    topology: Topology, services: Iterable[ServiceSpec] = (), without_netem: bool = False, kernel_datapath: bool = False
+) -> Plan:
     """The steps of `topology`, in the order in which they are done; `services` come last, those of different nodes side by
-    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf."""
+    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf. `kernel_datapath`: whether the kernel has
+    one for Open vSwitches, which then serves where the file does not say otherwise."""
     nodes = topology.nodes.values()
+    started = [StartService(each.node, each) for each in services]
+    daemons = [each for each in started if _makes_ovs(topology, each.service)]
+    userspace = {node.name for node in nodes if node.kind == OVS and _in_userspace(node, kernel_datapath)}
     steps: list[Step] = []
     for node in nodes:
         steps += _namespace(node)
@@ -206,12 +248,21 @@ def make_plan(topology: Topology, services: Iterable[ServiceSpec] = (), without_
     bridges = {each.node: each.interface.index for each in steps if isinstance(each, MakeDevice)}
     steps += [MakeVeth(link.near.node, link.near, link.far, bridges.get(link.near.node)) for link in topology.links]
     born = {(link.near.node, link.near.name) for link in topology.links if link.near.node in bridges}
-    for node in sorted(nodes, key=_turn):
-        steps += _configuration(node, born, without_netem)
+    order = sorted(nodes, key=_turn)
+    switches = [node for node in order if node.kind == OVS]
+    born |= {(node.name, each.name) for node in switches for each in _ports(node)}
+    met = _met_by(topology, userspace)
+    for node in order:
+        if node in switches[:1]:
+            steps += _open_vswitches(switches, daemons, userspace)
+        steps += _configuration(node, born, met, without_netem)
     for node in nodes:
         steps += _neighbours(node)
-    steps += [StartService(each.node, each) for each in services]
-    return Plan(topology, tuple(steps))
+    return Plan(topology, (*steps, *(each for each in started if each not in daemons)))
+
+
+def _makes_ovs(topology: Topology, service: ServiceSpec) -> bool:
+    return topology.nodes[service.node].kind == OVS and service.name in OVS_DAEMONS
 
 
 def _turn(node: Node) -> int:
@@ -220,10 +271,10 @@ def _turn(node: Node) -> int:
     A multicast that meets a raised bridge is copied to every port, so raising it first costs the square of the hosts. What
     gets lost before are first MLD reports, which are repeated, and probes for duplicates of addresses that cannot have any:
     link-local ones made from the kernel's random MACs. Where a probe may find something the host comes after the switch."""
-    if node.kind == "switch":
-        return 1
+    if node.kind in ("switch", OVS):
+        return 1 if node.kind == "switch" else 2
     probes = any(address.address.version == 6 and not address.nodad for each in node.interfaces for address in each.addresses)
-    return 2 if probes or any(each.mac for each in node.interfaces) else 0
+    return 3 if probes or any(each.mac for each in node.interfaces) else 0
 
 
 def _namespace(node: Node) -> Iterator[Step]:
@@ -246,12 +297,57 @@ def _is_switch_bridge(node: Node, interface: Interface) -> bool:
 
 _End = tuple[str, str]
 
+# The stack of a node hears what comes to the ports of a datapath in userspace as well: it must neither answer nor forward it.
+_DEAF = {"ipv6.disable_ipv6": "1", "ipv4.arp_ignore": "8", "ipv4.rp_filter": "1"}
+_OF_OVS = ("veth", "internal")
+_NO_CHECKSUM = "a datapath in userspace takes frames as they are, and nobody would fill in the checksum"
+_CHECKSUMMING = frozenset(("tx", "tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"))
 
-def _configuration(node: Node, born: Set[_End], without_netem: bool) -> Iterator[Step]:
-    """`born`: the ports that came enslaved and raised; between two switches only the near one can."""
+
+def _open_vswitches(switches: list[Node], daemons: list[StartService], userspace: Set[str]) -> Iterator[Step]:
+    """`userspace`: the nodes whose datapath is there."""
+    for node in switches:
+        for port in _ports(node):
+            yield from _deafened(port) if node.name in userspace else ()
+            if port.up:
+                yield Raise(node.name, port)
+    yield from daemons
+    for node in switches:
+        yield MakeOvsBridge(node.name, node.interface(SWITCH_BRIDGE), node.name in userspace)
+        for each in node.interfaces:
+            if each.kind in _OF_OVS and each.name != SWITCH_BRIDGE:
+                yield AddOvsPort(node.name, each)
+
+
+def _in_userspace(node: Node, kernel_datapath: bool) -> bool:
+    return node.datapath == "userspace" or (node.datapath != "kernel" and not kernel_datapath)
+
+
+def _ports(node: Node) -> Iterator[Interface]:
+    """Those of an Open vSwitch that are ends of links."""
+    return (each for each in node.interfaces if each.kind == "veth")
+
+
+def _deafened(port: Interface) -> Iterator[Step]:
+    for key, value in _DEAF.items():
+        if not key.startswith("ipv6.") or (port.mtu or IPV6_MIN_MTU) >= IPV6_MIN_MTU:
+            yield SetSysctl(port.node, device_sysctl_parts(key, port.name), value)
+
+
+def _met_by(topology: Topology, userspace: Set[str]) -> Set[_End]:
+    """What is cabled to a datapath in userspace and not itself part of one: there checksums must be whole. Who says something
+    of them is obeyed."""
+    both = [pair for link in topology.links for pair in ((link.near, link.far), (link.far, link.near))]
+    ends = [end for switch, end in both if switch.node in userspace and end.node not in userspace]
+    return {(end.node, end.name) for end in ends if not _CHECKSUMMING.intersection(end.offloads)}
+
+
+def _configuration(node: Node, born: Set[_End], met: Set[_End], without_netem: bool) -> Iterator[Step]:
+    """`born`: the ports that are raised already, and enslaved; between two switches only the near one can. `met`: what meets
+    a datapath in userspace."""
     yield from _devices(node)
     yield from _masters(node, born)
-    yield from _tuning(node)
+    yield from _tuning(node, met)
     for interface in node.interfaces:
         if interface.up and (node.name, interface.name) not in born:
             yield Raise(node.name, interface)
@@ -277,22 +373,23 @@ def _parent(node: Node, interface: Interface) -> int | None:
 
 def _devices(node: Node) -> Iterator[Step]:
     for interface in node.interfaces:
-        if interface.kind not in ("lo", "veth") and not _is_switch_bridge(node, interface):
+        if interface.kind not in ("lo", "veth", "internal") and not _is_switch_bridge(node, interface):
             yield MakeDevice(node.name, interface, _parent(node, interface))
 
 
 def _masters(node: Node, born: Set[_End]) -> Iterator[Step]:
-    for interface in node.interfaces:
+    ports = [each for each in node.interfaces if not (node.kind == OVS and each.kind in _OF_OVS)]
+    for interface in ports:
         if interface.master and (node.name, interface.name) not in born:
             yield Enslave(node.name, interface, node.interface(interface.master))
-    for each in node.interfaces:
+    for each in ports:
         if each.vlan:
             yield SetPortVlan(node.name, each, each.vlan)
             if DEFAULT_PVID not in (each.vlan.access, each.vlan.native, *each.vlan.trunk):
                 yield LeaveDefaultVlan(node.name, each)
 
 
-def _tuning(node: Node) -> Iterator[Step]:
+def _tuning(node: Node, met: Set[_End]) -> Iterator[Step]:
     for key, value in node.sysctls.items():
         if _names_device(parts := sysctl_parts(key), node):
             yield SetSysctl(node.name, parts, value)
@@ -301,6 +398,8 @@ def _tuning(node: Node) -> Iterator[Step]:
             yield SetSysctl(node.name, device_sysctl_parts(key, interface.name), value)
         if interface.offloads:
             yield SetOffloads(node.name, interface)
+        if (node.name, interface.name) in met:
+            yield SetOffloads(node.name, replace(interface, offloads={"tx": False}), _NO_CHECKSUM)
 
 
 def _without_detection(node: Node, interface: Interface) -> dict[str, str]:
@@ -339,6 +438,17 @@ def _only(value: object) -> Iterable[object]:
     return () if value is None else (value,)
 
 
+def vlan_in_words(vlan: PortVlan) -> str:
+    if vlan.access:
+        return f"an access port of VLAN {vlan.access}"
+    native = f", native VLAN {vlan.native}" if vlan.native else ""
+    return f"a trunk of VLANs {', '.join(map(str, vlan.trunk)) or 'none'}{native}"
+
+
+def _as_member(interface: Interface) -> str:
+    return f", {vlan_in_words(interface.vlan)}" if interface.vlan else ""
+
+
 def route_in_words(route: Route) -> str:
     """As ip-route(8) would print it."""
     to = "default" if route.to is None or route.to.prefixlen == 0 else str(route.to)
@@ -360,6 +470,21 @@ def netem_in_words(netem: Netem) -> str:
     said += [f"{key} {value:g} %" for key in ("loss", "duplicate", "reorder") if (value := getattr(netem, key))]
     said += [f"rate {netem.rate / 1e6:g} Mbit/s"] if netem.rate else []
     return ", ".join(said)
+
+
+def renumbered(step: Step, numbers: Mapping[str, int]) -> Step:
+    """The same with the ifindexes that devices of its node really have, by name: those that an Open vSwitch made."""
+    if isinstance(step, AddRoute):
+        return replace(step, devices={**step.devices, **numbers})
+    if isinstance(step, AddNeighbour):
+        return replace(step, index=numbers.get(step.neighbour.dev, step.index))
+    interface: Interface | None = getattr(step, "interface", None)
+    if interface is None:
+        return step
+    own = replace(interface, index=numbers.get(interface.name, interface.index))
+    if isinstance(step, MakeDevice):
+        return replace(step, interface=own, parent=numbers.get(interface.parent or "", step.parent))
+    return replace(step, interface=own)  # type: ignore[call-arg] # it has one
 
 
 def ready_in_words(ready: Ready) -> str:

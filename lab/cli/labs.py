@@ -93,8 +93,9 @@ def inspect(settings: Settings, lab: str) -> None:
     """Show a living lab: what each node has right now.
 
     A row for each interface: its kind, operational state (RFC 2863), MTU in bytes, MAC address, master and addresses with
-    their flags, as the kernel has them and not as the file had them; then a row for each service: whether it runs, or how
-    it ended. With -f json also routes and neighbours. Changes nothing.
+    their flags, as the kernel has them and not as the file had them; a row for each port of an Open vSwitch, as its
+    database has it; then a row for each service: whether it runs, or how it ended. With -f json also routes and
+    neighbours. Changes nothing.
 
     \b
     Example:
@@ -109,11 +110,14 @@ def inspect(settings: Settings, lab: str) -> None:
     live.require_root()
     found = live.Lab.attach(lab)
     states = {node.name: dump.read(node.ns) for node in found}
+    switches = found.switches()
     if settings.json:
         nodes = {
             name: {"kind": found.record.nodes[name], "state": state, "services": _services(found[name])}
             for name, state in states.items()
         }
+        for name, switch in switches.items():
+            nodes[name]["switch"] = switch
         envelope("lab", {"record": found.record, "directory": str(found.directory), "nodes": nodes})
         return
     rows = [
@@ -122,6 +126,14 @@ def inspect(settings: Settings, lab: str) -> None:
         for link in state.links
     ]
     table(("NODE", "INTERFACE", "KIND", "STATE", "MTU", "MAC", "MASTER", "ADDRESSES"), rows)
+    ports = [
+        (name, port.name, port.number, port.kind or "link", port.vlans or "every", port.error)
+        for name, switch in switches.items()
+        for port in switch.ports
+    ]
+    if ports:
+        print()
+        table(("NODE", "PORT", "NUMBER", "KIND", "VLANS", "ERROR"), ports)
     services = [(each.spec.node, each.name, each.state(), " ".join(each.spec.argv)) for each in found.services]
     if services:
         print()

@@ -110,11 +110,11 @@ def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
 
     See also: lab up
     """
-    from lab import recipe
+    from lab import live, recipe
     from lab.plan import make_plan
 
     found = recipe.read(topology, params)
-    steps = make_plan(found.topology, found.services).steps
+    steps = make_plan(found.topology, found.services, kernel_datapath=live.kernel_datapath(found.topology)).steps
     if settings.json:
         envelope("plan", [{"number": at, "node": step.node, "step": step.describe()} for at, step in enumerate(steps, 1)])
         return

@@ -15,10 +15,11 @@ from lab.drawing.order import directed
 from lab.drawing.picture import Box, Device, End, Picture
 
 SANS, MONO = "Helvetica,Arial,sans-serif", "Courier"
-ICONS = {"host": "\ue000", "router": "\ue001", "switch": "\ue002"}
+ICONS = {"host": "\ue000", "router": "\ue001", "switch": "\ue002", "ovs": "\ue003"}
 """Kind -> the character, of those that nobody else uses, that holds the place of its icon."""
 _SWITCH, _A_PORT = 2.2, 1.55  # inches: the least width of a switch, and what each port adds
 _WIDEST = 40.0
+_SWITCHES = {"switch": "#475569", "ovs": "#1f6f63"}
 _AT_A_NODE, _FREE = 'minlen="1", weight="8"', 'minlen="2", weight="1"'  # a plate stays close to its node
 
 
@@ -47,11 +48,11 @@ def render(picture: Picture) -> Text:
 
 
 def _node(box: Box, picture: Picture) -> str:
-    if box.kind == "switch":
-        width = min(_WIDEST, max(_SWITCH, _A_PORT * _widest_side(box, picture)))
+    if box.switches:
+        width, colour = min(_WIDEST, max(_SWITCH, _A_PORT * _widest_side(box, picture))), _SWITCHES[box.kind]
         return (
             f'[shape="box", style="filled,rounded", class="switch", width="{width:.2f}", height="0.36", margin="0.1,0.02",'
-            f' color="#475569", fillcolor="#475569", fontcolor="#ffffff", label={_table(_switch_rows(box))}]'
+            f' color="{colour}", fillcolor="{colour}", fontcolor="#ffffff", label={_table(_switch_rows(box))}]'
         )
     colour, fill = ("#c9741c", "#fdf0e0") if box.kind == "router" else ("#3b6fd4", "#eaf1fd")
     shape = 'shape="box", style="filled,rounded", margin="0.14,0.07"'
@@ -107,9 +108,9 @@ def _cable(
 
 def _has_plate(end: End, picture: Picture) -> bool:
     """A port of a switch has one only where there is something to tell."""
-    kind = next(box.kind for box in picture.boxes if box.name == end.node)
+    switch = next(box.switches for box in picture.boxes if box.name == end.node)
     device = end.device
-    return kind != "switch" or bool(device.about or device.addresses or end.above) or not device.works
+    return not switch or bool(device.about or device.addresses or end.above) or not device.works
 
 
 def _plate(end: End) -> str:

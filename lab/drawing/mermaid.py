@@ -8,11 +8,12 @@ from lab.drawing.order import directed
 from lab.drawing.picture import Box, Device, End, Picture
 
 _PLAIN = " .:/,_-+@%()±"
-_SHAPES = {"host": '["{}"]', "router": '{{{{"{}"}}}}', "switch": '[["{}"]]'}
+_SHAPES = {"host": '["{}"]', "router": '{{{{"{}"}}}}', "switch": '[["{}"]]', "ovs": '[["{}"]]'}
 _STYLES = {
     "host": "fill:#eaf1fd,stroke:#3b6fd4,color:#16233b",
     "router": "fill:#fdf0e0,stroke:#c9741c,color:#3b2610",
     "switch": "fill:#475569,stroke:#475569,color:#ffffff",
+    "ovs": "fill:#1f6f63,stroke:#1f6f63,color:#ffffff",
 }
 _DOWN = "stroke:#d03b3b,stroke-dasharray:5 4"
 
@@ -47,9 +48,9 @@ def _told_of(box: Box) -> Iterator[str]:
 
 def _told_at(end: End, picture: Picture) -> str:
     """Nothing of a port of a switch that nobody said anything of."""
-    kinds = {box.name: box.kind for box in picture.boxes}
+    switches = {box.name for box in picture.boxes if box.switches}
     device = end.device
-    if kinds[end.node] == "switch" and device.works and not (device.about or device.addresses or end.above):
+    if end.node in switches and device.works and not (device.about or device.addresses or end.above):
         return ""
     return "<br/>".join([f"{_text(end.node)}: {_told(device)}", *map(_told, end.above)])
 

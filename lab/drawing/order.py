@@ -25,7 +25,7 @@ def _depths(picture: Picture) -> dict[str, int]:
     """Node -> how many cables lie between it and the first node of the file, switches last."""
     beside = _beside(picture.boxes, picture.cables)
     found: dict[str, int] = {}
-    for start in sorted(picture.boxes, key=lambda box: box.kind == "switch"):
+    for start in sorted(picture.boxes, key=lambda box: box.switches):
         waiting = deque([] if start.name in found else [(start.name, 0)])
         while waiting:
             name, depth = waiting.popleft()
@@ -47,7 +47,7 @@ def _raised_leaves(picture: Picture) -> set[str]:
     beside, depths = _beside(picture.boxes, picture.cables), _depths(picture)
     raised: set[str] = set()
     for box in picture.boxes:
-        if box.kind == "switch":
+        if box.switches:
             leaves = [name for name in beside[box.name] if len(beside[name]) == 1 and depths[name] > depths[box.name]]
             raised |= set(leaves[1::2]) if len(leaves) > MOST_LEAVES else set()
     return raised

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lab.model.topology import LOOPBACK, Interface, Node, Topology
+from lab.model.topology import LOOPBACK, OVS, SWITCH_BRIDGE, SWITCHES, Interface, Node, Topology
 
 if TYPE_CHECKING:
     from lab.live import Lab
@@ -21,6 +21,7 @@ WORKS = ("", "up", "unknown")
 GONE = "gone"
 _WORDS = {"lowerlayerdown": "no carrier"}
 _ORDINARY_MTU = 1500
+_OF_DATAPATH = "ovs-netdev"
 _LOCAL = ("127.0.0.1/8", "::1/128")
 
 
@@ -63,12 +64,16 @@ class Cable:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node; `kind` is host, router or switch, `devices` are those that no cable ends at."""
+    """A node; `kind` is host, router, switch or ovs, `devices` are those that no cable ends at."""
 
     name: str
     kind: str
     services: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
+
+    @property
+    def switches(self) -> bool:
+        return self.kind in SWITCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,8 @@ def _box(node: Node, devices: Mapping[str, Device], upon: Mapping[str, str], end
 
 
 def _worth_telling(device: Device, node: Node) -> bool:
-    """Not what every node has: lo, and the bridge of a switch."""
-    plain = device.name == "lo" or node.kind == "switch"
+    """Not what every node has: lo, and the bridge of a switch; nor what an Open vSwitch makes for itself."""
+    plain = device.name in ("lo", _OF_DATAPATH) or node.kind == "switch" or (node.kind == OVS and device.name == SWITCH_BRIDGE)
     return bool(device.addresses) or not plain
 
 

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
-from lab.model.file import Bridge, Route, Rule
+from lab.model.file import Bridge, Command, Route, Rule
 from lab.model.resolve import did_you_mean
 from lab.model.segments import Segments
-from lab.model.topology import Fault, Interface, Topology
+from lab.model.topology import OVS, OVS_DAEMONS, SWITCH_BRIDGE, Fault, Interface, Topology
 from lab.model.topology import Node as ResolvedNode
 
 IPV6_MIN_MTU = 1280  # RFC 8200, section 5
@@ -24,6 +24,7 @@ def check(topology: Topology, whole: bool) -> Iterator[Fault]:
         _twice_on_a_segment,
         _mtus,
         _macs,
+        _open_vswitches,
         _port_vlans,
         _routes,
         _rules,
@@ -106,8 +107,34 @@ def _macs(topology: Topology) -> Iterator[Fault]:
             yield Fault(interface.where("mac"), f"{interface} is a loopback: it has no MAC address", "remove mac")
 
 
+def _open_vswitches(topology: Topology) -> Iterator[Fault]:
+    for node in topology.nodes.values():
+        if node.kind != OVS:
+            if node.datapath:
+                yield Fault((*node.path, "datapath"), f"{node.name} is no Open vSwitch: it has no datapath", f"add kind: {OVS}")
+            continue
+        for name in OVS_DAEMONS:
+            role = getattr(node.services[name], "role", "") or name
+            if isinstance(node.services[name], Command) or role != name:
+                said = f"{name} is a daemon of the Open vSwitch {node.name}"
+                yield Fault(node.service_paths[name], said, "give this service another name", key=True)
+        for port in node.interfaces:
+            yield from _addresses_of_port(port)
+
+
+def _addresses_of_port(port: Interface) -> Iterator[Fault]:
+    """The switch takes what comes there; the node itself is to hear nothing of it."""
+    if port.kind == "veth":
+        hint = f"give it to {SWITCH_BRIDGE}, or to an interface of kind internal"
+        for path in port.address_paths:
+            yield Fault(path, f"{port} is a port of an Open vSwitch: an address there is never reached", hint)
+
+
 def _port_vlans(topology: Topology) -> Iterator[Fault]:
     for node in topology.nodes.values():
+        if node.kind == OVS:
+            yield from _vlans_of_ports(node)
+            continue
         bridges = {each.name: each.spec for each in node.interfaces if isinstance(each.spec, Bridge)}
         for interface in node.interfaces:
             if not interface.vlan:
@@ -118,6 +145,13 @@ def _port_vlans(topology: Topology) -> Iterator[Fault]:
                 yield Fault(path, f"{interface} is no port of a bridge: it has no VLAN membership", hint)
             elif not bridge.vlan_filtering:
                 yield Fault(path, f"bridge {interface.master} of {node.name} is not VLAN-aware", "set vlan_filtering: true")
+
+
+def _vlans_of_ports(node: ResolvedNode) -> Iterator[Fault]:
+    for interface in node.interfaces:
+        if interface.vlan and interface.kind not in ("veth", "internal"):
+            hint = "an Open vSwitch has the ends of links and interfaces of kind internal for ports"
+            yield Fault(interface.where("vlan"), f"{interface} is no port of a bridge: it has no VLAN membership", hint)
 
 
 def _routes(topology: Topology) -> Iterator[Fault]:

@@ -135,7 +135,8 @@ class Netem(Written):
 
 
 class PortVlan(Written):
-    """VLANs of a port of a VLAN-aware bridge (IEEE 802.1Q): either an access port, or a trunk with an optional native VLAN."""
+    """VLANs of a port of a VLAN-aware bridge or an Open vSwitch (IEEE 802.1Q): either an access port, or a trunk with an
+    optional native VLAN."""
 
     access: VlanId | None = None
     trunk: Annotated[tuple[VlanId, ...], Many] = ()
@@ -161,7 +162,7 @@ class InterfaceBody(Written):
     """Features as ethtool(8) -k names them: `tx-checksumming: false`."""
     netem: Netem | None = None
     vlan: PortVlan | None = None
-    """For a port of a VLAN-aware bridge."""
+    """For a port of a VLAN-aware bridge, or of an Open vSwitch."""
 
 
 class Given(InterfaceBody):
@@ -176,6 +177,12 @@ class Dummy(InterfaceBody):
 
 class Ifb(InterfaceBody):
     kind: Literal["ifb"]
+
+
+class Internal(InterfaceBody):
+    """A port of an Open vSwitch that is a device of its own node; `br0` is there in any case."""
+
+    kind: Literal["internal"]
 
 
 class Vlan(InterfaceBody):
@@ -248,6 +255,7 @@ _BY_KIND = {
     "veth": Given,
     "dummy": Dummy,
     "ifb": Ifb,
+    "internal": Internal,
     "vlan": Vlan,
     "bridge": Bridge,
     "bond": Bond,
@@ -259,6 +267,7 @@ Interface = Annotated[
     Annotated[Given, Tag("veth")]
     | Annotated[Dummy, Tag("dummy")]
     | Annotated[Ifb, Tag("ifb")]
+    | Annotated[Internal, Tag("internal")]
     | Annotated[Vlan, Tag("vlan")]
     | Annotated[Bridge, Tag("bridge")]
     | Annotated[Bond, Tag("bond")]
@@ -399,8 +408,11 @@ Service = Annotated[
 
 
 class NodeBody(Written):
-    kind: Literal["host", "router", "switch"] = "host"
-    """A router forwards, from before its first address; a switch is a bridge in a namespace of its own."""
+    kind: Literal["host", "router", "switch", "ovs"] = "host"
+    """A router forwards, from before its first address; a switch is a bridge in a namespace of its own, an ovs an Open vSwitch
+    with daemons of its own."""
+    datapath: Literal["auto", "userspace", "kernel"] | None = None
+    """Where an ovs node forwards: auto is the kernel's datapath where the kernel has one, else the one in userspace."""
     routes: Annotated[tuple[Route, ...], Many] = ()
     rules: Annotated[tuple[Rule, ...], Many] = ()
     neighbours: Annotated[tuple[Neighbour, ...], Many] = ()

@@ -10,8 +10,35 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 
-from lab.model.file import Address, Bridge, Endpoint, File, Given, InterfaceBody, LinkBody, Netem, Node, NodeBody, PortVlan
-from lab.model.topology import LOOPBACK, SWITCH_BRIDGE, Fault, Found, Interface, Link, Path, Topology
+from lab.model.file import (
+    Address,
+    Bridge,
+    Command,
+    Endpoint,
+    File,
+    Given,
+    InterfaceBody,
+    Internal,
+    LinkBody,
+    Netem,
+    Node,
+    NodeBody,
+    PortVlan,
+    Role,
+)
+from lab.model.topology import (
+    LOOPBACK,
+    OVS,
+    OVS_DAEMONS,
+    SWITCH_BRIDGE,
+    SWITCHES,
+    Fault,
+    Found,
+    Interface,
+    Link,
+    Path,
+    Topology,
+)
 from lab.model.topology import Node as ResolvedNode
 from lab.model.values import IFNAMSIZ
 
@@ -138,7 +165,7 @@ def _link(file: File, at: int, drafts: _Drafts, faults: Found) -> tuple[_Draft, 
         return None
     made[0].peer, made[1].peer = (made[1].node, made[1].name), (made[0].node, made[0].name)
     _link_addresses(file, at, (made[0], made[1]), faults)
-    near, far = (made[1], made[0]) if file.nodes[made[1].node].kind == "switch" else (made[0], made[1])
+    near, far = (made[1], made[0]) if file.nodes[made[1].node].kind in SWITCHES else (made[0], made[1])
     return near, far, path
 
 
@@ -146,7 +173,7 @@ def _end_names(ends: tuple[Endpoint, Endpoint], nodes: Mapping[str, Node], draft
     """Hosts first: a switch's port is called after what it leads to."""
     names: list[str | None] = [end.interface for end in ends]
     for side, end in enumerate(ends):
-        if names[side] is None and nodes[end.node].kind != "switch":
+        if names[side] is None and nodes[end.node].kind not in SWITCHES:
             other = names[1 - side] if ends[1 - side].node == end.node else None
             names[side] = _next_eth({*drafts[end.node], other})
     for side, end in enumerate(ends):
@@ -179,7 +206,7 @@ def _end(file: File, at: int, side: int, name: str, drafts: _Drafts, faults: Fou
     draft.fall_back(body, ("defaults", "links"))
     draft.offloads = {**body.offloads, **link.offloads, **draft.offloads}
     draft.up = draft.up and link.up and body.up
-    if file.nodes[end.node].kind == "switch":
+    if file.nodes[end.node].kind in SWITCHES:
         draft.master = SWITCH_BRIDGE
     drafts[end.node][name] = draft
     return draft
@@ -223,20 +250,30 @@ def _own_interfaces(name: str, node: Node, drafts: dict[str, _Draft], faults: Fo
             draft = _Draft(name, device, spec.kind, spec, path, parent=getattr(spec, "parent", None))
             draft.take(spec, path, faults)
             drafts[device] = draft
-    if node.kind == "switch":
-        _switch_bridge(name, drafts, faults)
+    if node.kind in SWITCHES:
+        filtering = any(draft.vlan for draft in drafts.values())
+        bridge = Internal(kind="internal") if node.kind == OVS else Bridge(kind="bridge", vlan_filtering=filtering)
+        _switch_bridge(name, bridge, drafts, faults)
+    _internal_ports(name, node.kind, drafts, faults)
 
 
-def _switch_bridge(name: str, drafts: dict[str, _Draft], faults: Found) -> None:
+def _switch_bridge(name: str, bridge: Bridge | Internal, drafts: dict[str, _Draft], faults: Found) -> None:
     own = drafts.get(SWITCH_BRIDGE)
     if own is None:
-        filtering = any(draft.vlan for draft in drafts.values())
-        bridge = Bridge(kind="bridge", vlan_filtering=filtering)
-        drafts[SWITCH_BRIDGE] = _Draft(name, SWITCH_BRIDGE, "bridge", bridge, ("nodes", name))
-    elif own.kind != "bridge":
-        faults.append(
-            Fault(own.path, f"{name}:{SWITCH_BRIDGE} is the bridge of this switch", "give the interface another name")
-        )
+        drafts[SWITCH_BRIDGE] = _Draft(name, SWITCH_BRIDGE, bridge.kind, bridge, ("nodes", name))
+    elif own.kind != bridge.kind:
+        hint = "give the interface another name" + (", or the kind internal" if bridge.kind == "internal" else "")
+        faults.append(Fault(own.path, f"{name}:{SWITCH_BRIDGE} is the bridge of this switch", hint))
+
+
+def _internal_ports(name: str, kind: str, drafts: dict[str, _Draft], faults: Found) -> None:
+    for draft in drafts.values():
+        if draft.kind == "internal" and kind == OVS:
+            draft.master = None if draft.name == SWITCH_BRIDGE else SWITCH_BRIDGE
+        elif draft.kind == "internal":
+            hint = f"give the node the kind {OVS}, or the interface another one, such as dummy"
+            said = f"{name}:{draft.name} is an internal port, and {name} is no Open vSwitch"
+            faults.append(Fault((*draft.path, "kind"), said, hint))
 
 
 def _more_of_given(name: str, device: str, spec: Given, drafts: dict[str, _Draft], path: Path, faults: Found) -> None:
@@ -324,9 +361,16 @@ def _number(order: Mapping[str, list[_Draft]]) -> None:
                 draft.index = next(indexes)
 
 
+def _services(node: Node) -> dict[str, Command | Role]:
+    """Those of an Open vSwitch begin with its own daemons, of which the file may say more."""
+    own: dict[str, Command | Role] = {daemon: Role() for daemon in OVS_DAEMONS} if node.kind == OVS else {}
+    return own | node.services
+
+
 def _node(file: File, name: str, order: list[_Draft], written: Node) -> ResolvedNode:
     """`written`: the node without the defaults."""
     node = file.nodes[name]
+    services = _services(node)
     return ResolvedNode(
         name=name,
         kind=node.kind,
@@ -336,10 +380,14 @@ def _node(file: File, name: str, order: list[_Draft], written: Node) -> Resolved
         rules=node.rules,
         neighbours=node.neighbours,
         sysctls=node.sysctls,
-        services=node.services,
-        service_paths={each: _service_path(name, each, written) for each in node.services},
+        datapath=node.datapath if node.kind == OVS else written.datapath,
+        services=services,
+        service_paths={each: _service_path(name, each, written, node) for each in services},
     )
 
 
-def _service_path(node: str, service: str, written: Node) -> Path:
+def _service_path(node: str, service: str, written: Node, whole: Node) -> Path:
+    """The node itself, where nothing is written of a daemon that its kind brings."""
+    if service not in whole.services:
+        return ("nodes", node)
     return (*(("nodes", node) if service in written.services else ("defaults", "nodes")), "services", service)

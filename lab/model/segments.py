@@ -1,7 +1,7 @@
 """Which interfaces hear each other at layer 2, through veths, bridges (VLAN-aware or not), VLAN devices and macvlans.
 
 A point is (node, device, tag): frames with that VLAN id, or none, at that device. Points that frames pass between are
-one segment.
+one segment. What joins the ports of an Open vSwitch has a point of its own, since br0 is one of them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.model.file import Bridge, Vlan, Vrf
-from lab.model.topology import DEFAULT_PVID, Interface, Node, Topology
+from lab.model.topology import DEFAULT_PVID, OVS, Interface, Node, Topology
 
 Point = tuple[str, str, int | str | None]
+_INSIDE = "the switch"  # no device has such a name
 
 
 class Segments:
@@ -31,11 +32,25 @@ class Segments:
     def _inside(self, node: Node) -> None:
         uppers = {each.name: each.spec for each in node.interfaces}
         for each in node.interfaces:
+            if node.kind == OVS and each.kind in ("veth", "internal"):
+                self._port_of_ovs(each)
+                continue
             upper = uppers.get(each.master or "")
             for one, other in _joined(each, upper if isinstance(upper, Bridge) else None):
                 self._join(one, other)
             if each.master and not _parts(upper):
                 self._through((each.node, each.name), (each.node, each.master))
+
+    def _port_of_ovs(self, port: Interface) -> None:
+        """Without a VLAN it is a trunk of all of them; frames without a tag are in none (ovs-vswitchd.conf.db(5), Port)."""
+        here, inside, vlan = (port.node, port.name), (port.node, _INSIDE), port.vlan
+        if vlan is None:
+            self._through(here, inside)
+            return
+        if untagged := vlan.access or vlan.native:
+            self._join((*here, None), (*inside, untagged))
+        for tag in vlan.trunk:
+            self._join((*here, tag), (*inside, tag))
 
     def _through(self, one: tuple[str, str], other: tuple[str, str]) -> None:
         for tag in self._tags:

@@ -16,6 +16,11 @@ Path = tuple[str | int, ...]
 
 LOOPBACK = 1
 SWITCH_BRIDGE = "br0"
+OVS = "ovs"
+SWITCHES = ("switch", OVS)
+"""Kinds of nodes that frames pass through, all of whose cables end at ports."""
+OVS_DAEMONS = ("ovsdb-server", "ovs-vswitchd")
+"""The services that every node of that kind has before its own, by the names of their roles, in the order of their start."""
 DEFAULT_PVID = 1  # net/bridge/br_vlan.c: a port with no VLAN of its own is an untagged member of it
 MOST_FAULTS = 100
 
@@ -96,6 +101,8 @@ class Node:
     rules: tuple[Rule, ...]
     neighbours: tuple[Neighbour, ...]
     sysctls: Mapping[str, str]
+    datapath: str | None = None
+    """Of an Open vSwitch, as it is wished."""
     services: Mapping[str, Command | Role] = field(default_factory=dict)
     service_paths: Mapping[str, Path] = field(default_factory=dict)
     """Where each service stands: at the node, or with the defaults."""
@@ -127,12 +134,19 @@ class Topology:
 
     def needs(self) -> Iterator[tuple[str, Path]]:
         """Kernel features that this topology cannot be built without, each with the place that asks for it."""
+        for node in self.nodes.values():
+            if node.kind == OVS:
+                yield _DATAPATHS[node.datapath or "auto"], node.path
         for interface in self.interfaces():
             yield from _needs(interface)
 
 
+_DATAPATHS = {"auto": "openvswitch or tun", "userspace": "tun", "kernel": "openvswitch"}
+"""What each is made of; in userspace an internal port is a tap."""
+
+
 def _needs(interface: Interface) -> Iterator[tuple[str, Path]]:
-    if interface.kind not in ("veth", "lo"):
+    if interface.kind not in ("veth", "lo", "internal"):
         yield interface.kind, interface.path
     if getattr(interface.spec, "vlan_filtering", False):
         yield "vlan_filtering", interface.path

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.errors import StepError
 from lab.model import Interface, Node, Topology
+from lab.model.topology import SWITCHES
 from lab.observe.conditions import Carriers, Condition, ConditionTimeout, Seen, Usable, wait_all
 from lab.substrate import namespaces
 from lab.substrate.netlink import events
@@ -44,7 +45,7 @@ def _carriers(topology: Topology) -> dict[str, list[Condition]]:
     devices: dict[str, list[str]] = {}
     for link in topology.links:
         if link.near.up and link.far.up:
-            switched = topology.nodes[link.near.node].kind == "switch"
+            switched = topology.nodes[link.near.node].kind in SWITCHES
             for end in (link.near,) if switched else (link.near, link.far):
                 devices.setdefault(end.node, []).append(end.name)
     return {node: [Carriers(tuple(names))] for node, names in devices.items()}

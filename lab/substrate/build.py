@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.errors import StepError
-from lab.plan import MakeDevice, MakeNamespace, MakeVeth, SetOffloads, SetSysctl, Step
+from lab.plan import AddOvsPort, MakeDevice, MakeNamespace, MakeOvsBridge, MakeVeth, SetOffloads, SetSysctl, Step, renumbered
 from lab.substrate import baseline, namespaces, signals, userns
 from lab.substrate.netlink import batch
 from lab.substrate.netlink.messages import message_of
@@ -39,15 +39,23 @@ class Stopped(Exception):  # noqa: N818 - no failure: the caller asked for it
 
 
 class Builder:
-    """One build. `ns_of` says where a node's namespace is mounted; `on_step` is told each step before it is done."""
+    """One build, in one run or several. `ns_of` says where a node's namespace is mounted, `run_of` where its /run lies for the
+    host; `on_step` is told each step before it is done."""
 
-    def __init__(self, ns_of: Callable[[str], Path], on_step: Callable[[Step], None] | None = None) -> None:
-        self._ns_of, self._on_step = ns_of, on_step
+    def __init__(
+        self,
+        ns_of: Callable[[str], Path],
+        on_step: Callable[[Step], None] | None = None,
+        run_of: Callable[[str], Path] = Path,
+    ) -> None:
+        self._ns_of, self._on_step, self._run_of = ns_of, on_step, run_of
         self._stop = threading.Event()
         self._inside: str | None = None
         self._deviations: baseline.Deviations | None = None
         self._socket: socket.socket | None = None
         self._waiting: list[Step] = []
+        self._switching: list[MakeOvsBridge | AddOvsPort] = []
+        self._numbers: dict[str, dict[str, int]] = {}
         self._messages: list[bytes | bytearray] = []
         self._fds: dict[str, int] = {}
 
@@ -73,12 +81,22 @@ class Builder:
                     raise Stopped
                 self._do(step)
             self._flush()
+            self._switch()
         finally:
             self._let_go()
 
     def _do(self, step: Step) -> None:
         if self._on_step:
             self._on_step(step)
+        if isinstance(step, (MakeOvsBridge, AddOvsPort)):
+            self._flush()
+            if isinstance(step, MakeOvsBridge):
+                self._switch()
+            self._switching.append(step)
+            return
+        self._switch()
+        if step.node in self._numbers:
+            step = self._renumbered(step, self._numbers[step.node])
         if isinstance(step, (MakeNamespace, SetSysctl, SetOffloads)):
             self._flush()
             self._do_directly(step)
@@ -146,6 +164,32 @@ class Builder:
             raise StepError(step.describe(), step.node, first.code, first.extack)
         if self._deviations and self._deviations.neighbour:
             self._settle_neighbours(steps, self._deviations)
+
+    def _switch(self) -> None:
+        """Has an Open vSwitch carry out what waits for it, and learns the ifindexes of devices that it made."""
+        if not self._switching:
+            return
+        from lab.substrate import ovsdb
+
+        steps, self._switching = self._switching, []
+        node = steps[0].node
+        try:
+            refusal = ovsdb.carry_out(self._run_of(node) / ovsdb.SOCKET, steps)
+        except ovsdb.OvsdbError as error:
+            refusal = ovsdb.Refusal(0, str(error))
+        if refusal:
+            raise StepError(steps[refusal.at].describe(), node, why=f"Open vSwitch says: {refusal.why}")
+        self._enter(node)
+        made = [step.interface.name for step in steps if step.interface.kind == "internal"]
+        self._numbers[node] = {name: socket.if_nametoindex(name) for name in made}
+
+    def _renumbered(self, step: Step, numbers: dict[str, int]) -> Step:
+        """The kernel numbered what the switch made as it liked: what comes after it must keep clear of that."""
+        if isinstance(step, MakeDevice):
+            self._enter(step.node)
+            taken = (*numbers.values(), *(number for number, _ in socket.if_nameindex()))
+            numbers[step.interface.name] = 1 + max(taken)
+        return renumbered(step, numbers)
 
     def _settle_neighbours(self, steps: Sequence[Step], deviations: baseline.Deviations) -> None:
         """Gives the devices that `steps` made the kernel's own neighbour settings instead of the host's."""

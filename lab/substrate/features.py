@@ -66,6 +66,11 @@ def missing(wanted: Iterable[str]) -> set[str]:
     return {feature for feature in asked if absent.issuperset(feature.split(" or "))}
 
 
+def has_openvswitch() -> bool:
+    """Whether the kernel has a datapath of Open vSwitch. Families are the same in every namespace, and whoever asks is told."""
+    return _OTHERS["openvswitch"]()
+
+
 def loaded_modules() -> frozenset[str]:
     """The names in /proc/modules; none where the kernel has no modules."""
     try:

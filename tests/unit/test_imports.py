@@ -42,7 +42,7 @@ HOMES = {
     "pydantic": ("lab.model", "lab.roles"),
     "pydantic_core": ("lab.model", "lab.roles"),
     "pyroute2": ("lab.substrate.netlink", "lab.node"),  # node: the type of what it hands out
-    "scapy": ("lab.observe.wire", "lab.scenarios"),
+    "scapy": ("lab.observe.wire", "lab.observe.frames", "lab.scenarios"),
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
     "pytest": ("lab.pytest_plugin", "lab.workers", "lab.runner", "lab.scenarios"),

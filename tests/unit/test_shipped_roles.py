@@ -43,6 +43,8 @@ def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
         ("kea-dhcp6", "kea-dhcp6", "kea-dhcp6-server"),
         ("keepalived", "keepalived", "keepalived"),
         ("nftables", "sh", "nftables"),
+        ("ovs-vswitchd", "ovs-vswitchd", "openvswitch-switch"),
+        ("ovsdb-server", "python3", "python3"),
         ("radvd", "radvd", "radvd"),
         ("squid", "squid", "squid"),
         ("tproxy", "python3", "python3"),
