@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import candidates, capture, completion, graph, host, labs, scenarios, services, topologies, wait
+from lab.cli import candidates, capture, completion, graph, host, kernels, labs, scenarios, services, topologies, wait
 from lab.cli.interrupts import Interrupts, Terminated
 from lab.cli.options import Settings, asks_for_json, common
 from lab.cli.show import envelope, say
@@ -29,6 +29,7 @@ _EPILOG = """\b
 Environment:
   LAB_FORMAT, LAB_VERBOSE, LAB_QUIET   as -f, -v, -q; the command line wins
   LAB_RUN_DIR                          where labs are kept, /run/lab otherwise
+  LAB_CACHE                            kernels for guests, else ~/.cache/lab
   NO_COLOR, FORCE_COLOR                never a colour, or one on a pipe too
 
 \b
@@ -49,7 +50,7 @@ _SECTIONS = {
     "Write topologies": ("validate", "render", "plan", "graph", "schema"),
     "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "prune"),
     "Experiments": ("run", "scenarios"),
-    "This host": ("doctor", "completion"),
+    "This host": ("doctor", "kernels", "completion"),
 }
 
 
@@ -95,7 +96,7 @@ def cli() -> None:
     """
 
 
-_MODULES = (topologies, graph, labs, services, capture, wait, scenarios, host, completion)
+_MODULES = (topologies, graph, labs, services, capture, wait, scenarios, host, kernels, completion)
 for command in (each for module in _MODULES for each in module.COMMANDS):
     candidates.know(command)
     cli.add_command(command)
