@@ -28,6 +28,7 @@ STAGES = (
     ("lab",),
     ("lab.report", "lab.scenarios", "lab.drawing"),
     ("lab.doctor",),
+    ("lab.guest",),
     ("lab.pytest_plugin",),
     ("lab.workers",),
     ("lab.runner",),
