@@ -11,6 +11,7 @@ import lzma
 import re
 import struct
 import zlib
+from typing import Any
 
 ELF = b"\x7fELF"
 _SETUP_SECTORS, _MAGIC, _VERSION, _RELEASE = 0x1F1, 0x202, 0x206, 0x20E
@@ -68,9 +69,9 @@ def unpack(packed: bytes) -> bytes:
     """By the first bytes: gzip, xz, zstd or lz4 (legacy); what is not packed stays as it is. Raises ImageError."""
     try:
         if packed.startswith(b"\x1f\x8b"):
-            return zlib.decompressobj(wbits=31).decompress(packed)
+            return _whole(zlib.decompressobj(wbits=31), packed)
         if packed.startswith(b"\xfd7zXZ\0"):
-            return lzma.LZMADecompressor().decompress(packed)
+            return _whole(lzma.LZMADecompressor(), packed)
         if packed.startswith(b"\x28\xb5\x2f\xfd"):
             return _zstd(packed)
         if packed.startswith(b"\x02\x21\x4c\x18"):
@@ -80,6 +81,14 @@ def unpack(packed: bytes) -> bytes:
     if packed.startswith(ELF):
         return packed
     raise ImageError("it is packed in a way that is not known: neither gzip, xz, zstd nor lz4")
+
+
+def _whole(decompressor: Any, packed: bytes) -> bytes:
+    """What lies behind the end of the packed stream is left alone."""
+    unpacked: bytes = decompressor.decompress(packed)
+    if not decompressor.eof:
+        raise ImageError("what is packed in it is damaged: it ends too early")
+    return unpacked
 
 
 def _library(name: str) -> ctypes.CDLL:

@@ -18,7 +18,7 @@ from lab.errors import TopologyError
 from lab.kernels import Flavour
 
 LATEST, HOST = "latest", "host"
-_SERIES = re.compile(r"(?:(?P<flavour>uml|cloud)(?:-|$))?(?P<series>latest|\d+\.\d+)?")
+_SERIES = re.compile(r"(?:(?P<flavour>uml|cloud)(?:-(?!$)|$))?(?P<series>latest|\d+\.\d+)?")
 _RELEASE = re.compile(r"(?P<uml>uml-)?(?P<release>\d+\.\d+[.~-][A-Za-z0-9.+~_-]+)")
 _HINT = "a series such as 6.12, latest, cloud-6.12, uml, uml-6.1, a full release, or a path with a slash"
 
@@ -65,9 +65,9 @@ def flavour_of(release: str) -> Flavour:
     return "amd64" if release.endswith("-amd64") and not release.endswith("-rt-amd64") else "file"
 
 
-def is_candidate(release: str) -> bool:
-    """Whether it is a release candidate: 7.3-rc7-amd64, 7.3~rc7."""
-    return bool(re.search(r"\d[-~]rc\d", release))
+def is_candidate(version: str) -> bool:
+    """Whether a package's version is that of a release candidate: 7.3~rc7-1~exp1. Debian's releases do not tell."""
+    return bool(re.search(r"\d~rc\d", version))
 
 
 def _flavour(said: str | None) -> Flavour:

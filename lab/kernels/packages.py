@@ -137,5 +137,5 @@ def newest(found: Iterable[Image], wish: Wish) -> Image | None:
     """Of the images that are meant; a release candidate only where its series is named."""
     fit = [image for image in found if wish.fits(image.flavour, image.release)]
     if not wish.series and not wish.release:
-        fit = [image for image in fit if not names.is_candidate(image.release)]
+        fit = [image for image in fit if not names.is_candidate(image.version)]
     return max(fit, key=lambda image: versions.key(image.version), default=None)

@@ -64,7 +64,7 @@ def matching(wish: Wish) -> list[Fetched]:
     fit = [each for each in fetched() if wish.fits(each.kernel.flavour, each.kernel.release)]
     if wish.series or wish.release:
         return fit
-    return [each for each in fit if not names.is_candidate(each.kernel.release)]
+    return [each for each in fit if not names.is_candidate(each.version)]
 
 
 def installed() -> list[Kernel]:
