@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -207,6 +208,16 @@ def rm(settings: Settings, kernel: str) -> None:
         print(f"removed: {', '.join(each.kernel.name for each in gone)}")
 
 
-for _command in (fetch, rm):
+@click.command(hidden=True)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@common
+def probe(file: Path) -> None:
+    """Write there what the running kernel can do; for a guest."""
+    from lab.dispatch import features
+
+    features.write_here(file)
+
+
+for _command in (fetch, rm, probe):
     kernels.add_command(_command)
 COMMANDS: tuple[Any, ...] = (kernels,)

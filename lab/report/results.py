@@ -119,6 +119,8 @@ class Check:
     started: float = 0.0
     """Seconds since the epoch."""
     recorded: Recorded = Recorded()
+    kernel: str = ""
+    """The release of the guest's kernel that it was made on; empty for the one that runs here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ STAGES = (
     ("lab.doctor",),
     ("lab.guest",),
     ("lab.pytest_plugin",),
+    ("lab.dispatch",),
     ("lab.workers",),
     ("lab.runner",),
     ("lab.cli",),
@@ -47,7 +48,7 @@ HOMES = {
     "scapy": ("lab.observe.wire", "lab.scenarios"),
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
-    "pytest": ("lab.pytest_plugin", "lab.workers", "lab.runner", "lab.scenarios"),
+    "pytest": ("lab.pytest_plugin", "lab.dispatch.sorter", "lab.workers", "lab.runner", "lab.scenarios"),
     "_pytest": (),
 }
 
