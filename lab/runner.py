@@ -75,7 +75,7 @@ def run(
         _writable(path)
     if report:
         _makes_folder(report)
-    arguments = [*_arguments(_targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
+    arguments = [*_arguments(targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
     arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
     in_report = report / "junit.xml" if report else None
     if written := in_report or junit:
@@ -149,8 +149,8 @@ def _writable(path: Path | None) -> None:
         raise TopologyError(f"{path} cannot be written: it is a directory, or lies in none", "name a file in one that exists")
 
 
-def _targets(names: Sequence[str]) -> list[str]:
-    """What pytest calls them."""
+def targets(names: Sequence[str]) -> list[str]:
+    """What pytest calls them. Raises TopologyError where one is unknown."""
     shipped = catalogue.shipped()
     return [_target(name, shipped) for name in names] or [str(each.path) for each in shipped.values()]
 

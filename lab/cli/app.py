@@ -26,6 +26,7 @@ from lab.cli import (
     host,
     kernels,
     labs,
+    matrix,
     scenarios,
     services,
     topologies,
@@ -64,7 +65,7 @@ Exit status, the first that applies:
 _SECTIONS = {
     "Write topologies": ("validate", "render", "plan", "graph", "schema"),
     "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "prune"),
-    "Experiments": ("run", "scenarios"),
+    "Experiments": ("run", "matrix", "scenarios"),
     "This host": ("doctor", "kernels", "completion"),
 }
 
@@ -112,7 +113,7 @@ def cli() -> None:
     """
 
 
-_MODULES = (topologies, graph, labs, services, capture, wait, scenarios, host, kernels, completion)
+_MODULES = (topologies, graph, labs, services, capture, wait, scenarios, matrix, host, kernels, completion)
 for command in (each for module in _MODULES for each in module.COMMANDS):
     guests.know(command)
     candidates.know(command)

@@ -16,6 +16,7 @@ from lab.cli.options import Settings, common, settings
 from lab.cli.show import envelope, say, table
 
 if TYPE_CHECKING:
+    from lab.kernels import Kernel
     from lab.kernels.packages import Image
 
 
@@ -30,6 +31,15 @@ class Row:
     suite: str = ""
     bytes: int = 0
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A kernel that is here, and whether it `came` just now."""
+
+    kernel: Kernel
+    came: bool
+    seconds: float
 
 
 @click.group(invoke_without_command=True)
@@ -143,16 +153,16 @@ class _telling:  # noqa: N801 - used as a function
 
 
 @click.command()
-@click.argument("kernel")
+@click.argument("kernel", nargs=-1)
 @click.option("--update", is_flag=True, help="Look whether there is a newer one than the one that is here.")
 @common
 @settings
-def fetch(settings: Settings, kernel: str, update: bool) -> None:
-    """Bring a kernel from Debian for guests.
+def fetch(settings: Settings, kernel: tuple[str, ...], update: bool) -> None:
+    """Bring kernels from Debian for guests.
 
     KERNEL is a series such as 6.12, of which the newest comes; latest; cloud-6.12, smaller; uml or uml-6.1, User-mode Linux;
-    a full release; or a path to a vmlinuz or to a tree in which a kernel was built, which is looked at. One that is here
-    already is not fetched again.
+    a full release; or a path to a vmlinuz or to a tree in which a kernel was built, which is looked at. Without one it is 6.1.
+    One that is here already is not fetched again.
 
     \b
     Exit status:
@@ -161,22 +171,29 @@ def fetch(settings: Settings, kernel: str, update: bool) -> None:
     \b
     Example:
       lab kernels fetch 6.12
-      lab kernels fetch uml
+      lab kernels fetch 6.1 uml
       lab kernels fetch ~/linux
 
     See also: lab kernels
     """
+    from lab.kernels import DEFAULT, names
     from lab.kernels import fetch as fetching
 
-    start = time.monotonic()
+    wanted = kernel or (DEFAULT,)
+    for name in wanted:
+        names.read(name)
+    done = []
     with _telling(settings) as tell:
-        found, came = fetching.fetch(kernel, tell, update=update)
+        for name in wanted:
+            start = time.monotonic()
+            found, came = fetching.fetch(name, tell, update=update)
+            done.append(Came(found, came, round(time.monotonic() - start, 3)))
     settings.decided()
-    took = time.monotonic() - start
     if settings.json:
-        envelope("kernel", {"kernel": found, "came": came, "seconds": round(took, 3)})
+        envelope("fetched", done)
     elif settings.verbosity >= 0:
-        print(f"kernel {found.release} was fetched in {took:.1f} s" if came else f"kernel {found.release} is here")
+        for each in done:
+            print(f"kernel {each.kernel.release} {f'was fetched in {each.seconds:.1f} s' if each.came else 'is here'}")
 
 
 @click.command()

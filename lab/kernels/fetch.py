@@ -25,8 +25,10 @@ _MODULES = ("lib/modules", "usr/lib/modules", "usr/lib/uml/modules")
 
 
 def fetch(name: str = DEFAULT, tell: Tell = lambda _: None, *, update: bool = False) -> tuple[Kernel, bool]:
-    """The kernel of that name, and whether it came just now: one that is there already will do, unless `update` asks for the
-    newest. Raises HostError, and TopologyError where no kernel can be called so."""
+    """The kernel of that name, and whether it came just now.
+
+    Of a series one that is there already will do, unless `update` asks for the newest; a name without a series means the newest
+    that there is. Raises HostError, and TopologyError where no kernel can be called so."""
     wish = names.read(name)
     if wish.path:
         kernel = files.kernel(name, wish.path)
@@ -34,9 +36,16 @@ def fetch(name: str = DEFAULT, tell: Tell = lambda _: None, *, update: bool = Fa
         return kernel, False
     if platform.machine() != "x86_64":
         raise HostError(f"this host is an {platform.machine()}; Debian's kernels for guests are fetched for x86_64 alone")
-    if not update and store.matching(wish):
+    there = store.matching(wish)
+    if there and not update and (wish.series or wish.release):
         return store.find(name), False
-    image = choose(wish, available(sources.suites_for(wish), tell, 0 if update else FRESH))
+    try:
+        image = choose(wish, available(sources.suites_for(wish), tell, 0 if update else FRESH))
+    except HostError as error:
+        if not there or update:
+            raise
+        tell(f"whether there is a newer one is not known: {error.problems[0].message.splitlines()[0]}")
+        return store.find(name), False
     came = not _folder(image).exists()
     if came:
         _bring(image, tell)

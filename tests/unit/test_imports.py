@@ -32,7 +32,7 @@ STAGES = (
     ("lab.pytest_plugin",),
     ("lab.dispatch",),
     ("lab.workers",),
-    ("lab.runner",),
+    ("lab.runner", "lab.matrix"),
     ("lab.cli",),
     ("lab.__main__",),
 )
@@ -40,7 +40,7 @@ STAGES = (
 # Each outside library, and the only places that know it.
 HOMES = {
     "yaml": ("lab.topology",),
-    "jinja2": ("lab.topology.render", "lab.report.page"),
+    "jinja2": ("lab.topology.render", "lab.report.page", "lab.matrix.page"),
     "markupsafe": ("lab.report.page",),
     "pydantic": ("lab.model", "lab.roles"),
     "pydantic_core": ("lab.model", "lab.roles"),
