@@ -4,6 +4,7 @@
 
     agent -> host   READY about the guest   STDOUT STDERR bytes   FILE one written result   EXIT how the job ended   PONG
     host -> agent   JOB what to run         STDIN bytes, none at its end    SIGNAL a number   RESIZE rows, columns   PING
+    keeper -> caller  FAILED why the guest has ended
     both            CREDIT: so many bytes of a stream were taken, so many more may come
 
 A stream of a job has at most WINDOW bytes on their way, so that one that nobody reads holds up neither signals nor the
@@ -41,6 +42,7 @@ class Kind(IntEnum):
     EXIT = 10
     PING = 11
     PONG = 12
+    FAILED = 13
 
 
 @dataclass(frozen=True, slots=True)

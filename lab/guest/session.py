@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.errors import ProblemsError
 from lab.guest.frames import CHUNK, Decoder, Frame, Kind, Window, credit_frame, of_json, resize_frame, signal_frame
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,6 +35,10 @@ _INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "LAB_UNTRUSTED", "PYTHONHO
 
 class SilentError(Exception):
     """The guest has not answered for too long."""
+
+
+class FailedError(ProblemsError):
+    """The keeper says why the guest has ended."""
 
 
 class GoneError(Exception):
@@ -125,6 +130,8 @@ class Session:
         ):
             while True:
                 for frame in self._taken():
+                    if frame.kind is Kind.FAILED:
+                        raise FailedError(str(frame.json()["why"]))
                     if frame.kind is Kind.EXIT:
                         streams.drain()
                         said = frame.json()
@@ -146,7 +153,7 @@ class Session:
             raise SilentError
         if now - max(self._heard, self._asked) >= _ASK:
             self._asked = now
-            self.say(Frame(Kind.PING))
+            self.say(Frame(Kind.PING, _NUMBER))
 
     def _taken(self) -> list[Frame]:
         frames, self._frames = self._frames, []

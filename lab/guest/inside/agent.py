@@ -135,7 +135,7 @@ class Agent:
 
     def _obey(self, frame: Frame) -> None:
         if frame.kind is Kind.PING:
-            self._say(Frame(Kind.PONG))
+            self._say(Frame(Kind.PONG, frame.job))
         elif frame.kind is Kind.JOB:
             self._jobs[frame.job] = Job(frame.job, frame.json())
         elif job := self._jobs.get(frame.job):
