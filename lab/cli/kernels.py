@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from lab.cli.show import envelope, say, table
 if TYPE_CHECKING:
     from lab.kernels import Kernel
     from lab.kernels.packages import Image
+    from lab.kernels.sources import Suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +103,16 @@ def _called(image: Image) -> str:
 
 
 def _available(settings: Settings, update: bool) -> list[tuple[Image, str]]:
-    """Of each flavour and series the newest, and why it is not offered; the newest first."""
+    """Of each flavour and series the newest, and why it is not offered; the newest first. Looks where nobody looked before."""
     import platform
 
-    from lab.errors import HostError
     from lab.kernels import aptstate, fetch, names, packages, sources, versions
 
-    looked = [when for suite in sources.SUITES if (when := aptstate.looked(suite))]
-    if update or not looked:
-        try:
-            with _telling(settings) as tell:
-                found = fetch.available(sources.SUITES, tell, 0)
-        except HostError as error:
-            say(f"lab: what can be fetched is not known: {error}")
-            return []
-    else:
-        found = fetch.listed()
-        if time.time() - min(looked) > _OLD and settings.verbosity >= 0:
-            say(f"lab: one looked {(time.time() - min(looked)) / 86400:.0f} days ago what can be fetched; --update looks again")
+    unknown = [suite for suite in sources.SUITES if aptstate.looked(suite) is None]
+    if update or unknown:
+        _look(settings, sources.SUITES if update else unknown)
+    found = fetch.listed()
+    _tell_age(settings, [when for suite in sources.SUITES if (when := aptstate.looked(suite))])
     kinds = {(image.flavour, image.series) for image in found}
     wishes = [names.Wish("", flavour, series) for flavour, series in kinds]
     newest = [image for wish in wishes if (image := packages.newest(found, wish))]
@@ -128,7 +121,26 @@ def _available(settings: Settings, update: bool) -> list[tuple[Image, str]]:
     return [(image, sources.offered(image.flavour, image.glibc, glibc)) for image in newest]
 
 
-_OLD = 14 * 86400.0  # seconds
+def _look(settings: Settings, suites: Sequence[Suite]) -> None:
+    """What cannot be reached is told, and the rest is shown."""
+    from lab.kernels import aptstate
+
+    with _telling(settings) as tell:
+        failed = aptstate.update(suites, tell)
+    for error in failed.values():
+        say(f"lab: {error}")
+        break  # the others fail by the same network
+    if len(failed) > 1:
+        say(f"lab: nor is known what there is in {', '.join(suite.name for suite in [*failed][1:])}")
+
+
+def _tell_age(settings: Settings, looked: Sequence[float]) -> None:
+    days = (time.time() - min(looked, default=time.time())) / 86400
+    if days > _OLD and settings.verbosity >= 0:
+        say(f"lab: one looked {days:.0f} days ago what can be fetched; --update looks again")
+
+
+_OLD = 14.0  # days
 
 
 class _telling:  # noqa: N801 - used as a function

@@ -47,7 +47,7 @@ def suites_for(wish: Wish) -> tuple[Suite, ...]:
     """Those that can have the newest of what is meant."""
     series = wish.series or ".".join(wish.release.split(".")[:2])
     known = tuple(suite for suite in SUITES if series in suite.series)
-    if known and wish.flavour != "uml":
+    if known:
         return known
     if not series and wish.flavour != "uml":
         return tuple(suite for suite in SUITES if suite.name in _LATEST)

@@ -222,7 +222,8 @@ def test_one_who_wants_a_stable_series_asks_its_own_suites() -> None:
     assert asked("6.1.0-41-amd64") == ["bookworm", "bookworm-security"]
     assert asked("5.10") == ["bullseye-security"]
     assert "experimental" not in asked("latest")
-    assert len(asked("7.3")) == len(asked("uml-6.1")) == len(sources.SUITES)
+    assert asked("uml-6.12") == ["trixie", "trixie-security"]
+    assert len(asked("7.3")) == len(asked("uml")) == len(sources.SUITES)
 
 
 def test_only_debians_keys_are_believed() -> None:
