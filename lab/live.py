@@ -274,6 +274,8 @@ class Summary:
     created: float
     uuid: str
     ephemeral: bool
+    kernel: str = ""
+    """The release of the guest's kernel, where it lives in one."""
 
 
 def labs() -> list[Summary]:

@@ -38,6 +38,8 @@ FAULT = 70
 """The exit status that a fault of ours asks for."""
 RECORDED = "lab_recorded"
 """The attribute of a test's report that has what `--lab-record` asks to be kept: a `lab.report.results.Recorded`."""
+ELSEWHERE = pytest.StashKey[str]()
+"""Of a configuration: why tests that lack a kernel feature are skipped here rather than made on another kernel."""
 _MOST_FRAMES = 100  # of a capture
 _TABLE = "table: "
 """What the names of our tables begin with among a test's user properties, which JUnit has as well."""
@@ -83,6 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     line = "lab(topology, **params): the topology that the fixture `lab` brings up: a shipped name, or a path from this folder"
     config.addinivalue_line("markers", line)
+    config.addinivalue_line("markers", "needs(*features): features of the kernel that the test needs beside its topology's")
     config.stash[_RECIPES] = {}
     _sets(config)
 
@@ -96,6 +99,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if unknown := [name for name in sets if name not in known]:
         said = f"they have {', '.join(sorted(known))}" if known else "they have none"
         raise pytest.UsageError(f"no selected test's topology has a parameter {', '.join(map(repr, unknown))}: {said}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test where the kernel lacks what its marker `needs` names."""
+    if (marked := _marked_needs(item)) and os.geteuid() == 0:
+        from lab.substrate import features
+
+        if lacking := features.missing(marked):
+            pytest.skip(
+                f"this kernel has no {' and no '.join(sorted(each.replace('_', ' ') for each in lacking))}{_hint(item)}"
+            )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -134,7 +148,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     recipe = _recipe(item)
     with Watch() as watch, journal.keeping() as kept:
         with _our_matter(item):
-            up = _up(recipe, request.config.getoption("lab_keep_on_failure"))
+            up = _up(item, recipe, request.config.getoption("lab_keep_on_failure"))
         opened = item.stash[_OPEN] = _Open(up, watch, recipe, kept)
         try:
             yield up
@@ -232,7 +246,38 @@ def _recipe(item: pytest.Item) -> Recipe:
     return cache[key]
 
 
-def _up(recipe: Recipe, keep: bool) -> Lab:
+def needs_of(item: pytest.Item) -> frozenset[str]:
+    """The kernel features that a test needs: its marker's and its topology's. Of one that cannot be read the marker's: what is
+    wrong is said when the test runs. Raises pytest.UsageError for a feature that there is not."""
+    from lab.errors import LabError
+
+    found = set(_marked_needs(item))
+    if "lab" in getattr(item, "fixturenames", ()):
+        with contextlib.suppress(LabError):
+            found |= {feature for feature, _ in _recipe(item).topology.needs()}
+    return frozenset(found)
+
+
+def _marked_needs(item: pytest.Item) -> frozenset[str]:
+    from lab.substrate import features
+
+    found = frozenset(str(name) for marker in item.iter_markers("needs") for name in marker.args)
+    if unknown := {part for name in found for part in name.split(" or ")} - set(features.NAMES):
+        raise pytest.UsageError(f"{item.nodeid}: there is no feature {', '.join(sorted(unknown))}")
+    return found
+
+
+def known_params(item: pytest.Item) -> frozenset[str]:
+    """The names that `--lab-set` may give to this test."""
+    return frozenset(_known_params(item))
+
+
+def _hint(item: pytest.Item) -> str:
+    """What else could be done about a lacking feature, where whoever runs pytest knows."""
+    return f"\n{hint}" if (hint := item.config.stash.get(ELSEWHERE, "")) else ""
+
+
+def _up(item: pytest.Item, recipe: Recipe, keep: bool) -> Lab:
     """Skips where privilege or a feature is missing. One that may be kept does not end with this process."""
     from lab.errors import HostError
     from lab.live import Lab, unique_name
@@ -241,7 +286,8 @@ def _up(recipe: Recipe, keep: bool) -> Lab:
         return Lab.up(recipe, name=unique_name(recipe.topology.name), detach=keep)
     except HostError as error:
         if _lacking(recipe):
-            pytest.skip("\n".join(dict.fromkeys(f"{each.message}: {each.hint}" for each in error.problems)))
+            said = "\n".join(dict.fromkeys(f"{each.message}: {each.hint}" for each in error.problems))
+            pytest.skip(said + (_hint(item) if os.geteuid() == 0 else ""))
         raise
 
 

@@ -8,6 +8,7 @@ names brings the conftest.py beside it along; a shipped scenario has none. What 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -26,6 +27,8 @@ from lab.report.results import Check, Outcome, Run
 if TYPE_CHECKING:
     import pytest
 
+    from lab.dispatch.send import Wishes
+    from lab.dispatch.sorter import Sorter
     from lab.report.terminal import Terminal
     from lab.workers import Workers
 
@@ -51,6 +54,10 @@ def run(
     fail_on_skip: bool = False,
     slow: bool = False,
     jobs: int = 1,
+    elsewhere: bool = False,
+    why_here: str = "",
+    part: Path | None = None,
+    record: bool = False,
     format: str = "table",
     verbosity: int = 0,
 ) -> int:
@@ -59,24 +66,32 @@ def run(
     `names`: shipped scenarios, test files or folders, each with `::check` behind it for one check alone; none means all that
     are shipped. `sets` overrides what the scenarios' markers say. `junit` and `json` are files to write, `report` a folder for
     both and a page. `slow` also runs the checks that are marked so. `jobs` scenarios run at a time, each in a process of its
-    own. `format` table or json is what goes to stdout; with json the progress goes to stderr. Raises TopologyError where a name
-    is unknown.
+    own. `elsewhere`: checks whose features this kernel lacks are made in a guest; without, `why_here` is said of those that are
+    skipped. `part`: this run is one in a guest, whose results go to that file as a part of another's, and whose verdict is
+    that one's; with `record` all that a page shows is kept in it. `format` table or json is what goes to stdout; with json
+    the progress goes to stderr. Raises TopologyError where a name is unknown.
     """
     for path in (junit, json):
         _writable(path)
     if report:
         _makes_folder(report)
-    arguments = [*_arguments(_targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
+    arguments = [*_arguments(targets(names)), *(f"--lab-set={name}={value}" for name, value in (sets or {}).items())]
     arguments += ["--lab-keep-on-failure"] if keep_on_failure else []
     in_report = report / "junit.xml" if report else None
     if written := in_report or junit:
         arguments.append(f"--junitxml={written.absolute()}")
-    arguments += ["--lab-record"] if report else []
-    recorder = _Recorder(_terminal(format, verbosity), slow)
+    arguments += ["--lab-record"] if report or record else []
+    recorder = _Recorder(_terminal(format, verbosity), slow, why_here)
+    sorter = _sorter() if elsewhere else None
     with _interrupts_on_sigterm(), progress.line(sys.stderr, recorder.doing, verbosity >= 0) as line:
         recorder.terminal.aside = line.aside
-        plugins = [recorder, *([_workers(jobs, recorder, line)] if jobs > 1 else [])]
+        plugins = [recorder, *([_workers(jobs, recorder, line)] if jobs > 1 else []), *([sorter] if sorter else [])]
         done = _run(arguments, recorder, plugins, fail_on_skip)
+    if part:
+        return _part(done, part)
+    if sorter:
+        wishes = _wishes(sets or {}, slow, jobs, bool(report), format, verbosity, keep_on_failure)
+        done = _sent(done, sorter, wishes, recorder.terminal, written)
     if in_report and junit:
         shutil.copyfile(in_report, junit)
     _tell(done, recorder.terminal, json, sys.stdout if format == "json" else None, report)
@@ -86,6 +101,41 @@ def run(
 def scenarios() -> list[catalogue.Scenario]:
     """The shipped scenarios, read without importing them or pytest."""
     return list(catalogue.shipped().values())
+
+
+def _sorter() -> Sorter:
+    from lab.dispatch.sorter import Sorter
+
+    return Sorter()
+
+
+def _wishes(*fields: Any) -> Wishes:
+    from lab.dispatch.send import Wishes
+
+    return Wishes(*fields)
+
+
+def _sent(done: Run, sorter: Sorter, wishes: Wishes, terminal: Terminal, junit: Path | None) -> Run:
+    """The run with the checks that were made in a guest."""
+    from lab.dispatch import send
+
+    if not sorter.sent or done.ending in (results.INTERRUPTED, results.TERMINATED):
+        return done
+    sets = {name: value for name, value in wishes.sets.items() if name in sorter.params}
+    more = send.send(sorter.sent, dataclasses.replace(wishes, sets=sets), terminal.check)
+    if junit:
+        from lab.report import junit as suites
+
+        suites.add(junit, "lab in a guest", more.checks)
+    return send.merged(done, more)
+
+
+def _part(run: Run, file: Path) -> int:
+    """Leaves to the run that this one is a part of to say what it came to."""
+    from lab.report import part
+
+    file.write_text(part.dumps(run))
+    return run.status
 
 
 def _terminal(format: str, verbosity: int) -> Terminal:
@@ -99,8 +149,8 @@ def _writable(path: Path | None) -> None:
         raise TopologyError(f"{path} cannot be written: it is a directory, or lies in none", "name a file in one that exists")
 
 
-def _targets(names: Sequence[str]) -> list[str]:
-    """What pytest calls them."""
+def targets(names: Sequence[str]) -> list[str]:
+    """What pytest calls them. Raises TopologyError where one is unknown."""
     shipped = catalogue.shipped()
     return [_target(name, shipped) for name in names] or [str(each.path) for each in shipped.values()]
 
@@ -206,8 +256,8 @@ def _tell(run: Run, terminal: Terminal, file: Path | None, stdout: TextIO | None
 class _Recorder:
     """A pytest plugin in the place of pytest's terminal reporter: the checks, as they are decided."""
 
-    def __init__(self, terminal: Terminal, slow: bool) -> None:
-        self.terminal, self._slow = terminal, slow
+    def __init__(self, terminal: Terminal, slow: bool, why_here: str = "") -> None:
+        self.terminal, self._slow, self._why_here = terminal, slow, why_here
         self.left_out = 0
         self.checks: list[Check] = []
         self.problems: list[str] = []
@@ -240,7 +290,10 @@ class _Recorder:
             self.ending = results.TERMINATED if isinstance(how, _Terminated) else results.INTERRUPTED
 
     def pytest_configure(self, config: pytest.Config) -> None:
+        from lab.pytest_plugin import ELSEWHERE
+
         config.option.tbstyle = "short"  # an option of the reporter that is not there
+        config.stash[ELSEWHERE] = self._why_here
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self._leave_out(config, [] if self._slow else [item for item in items if item.get_closest_marker(_SLOW)], items)

@@ -25,6 +25,7 @@ TEST = {
     "tcpdump": "tcpdump",
     "dot": "graphviz",
     "chromium": "chromium",
+    "depmod": "kmod",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 

@@ -17,9 +17,24 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import candidates, capture, completion, graph, host, labs, scenarios, send, services, topologies, wait
+from lab.cli import (
+    candidates,
+    capture,
+    completion,
+    graph,
+    guests,
+    host,
+    kernels,
+    labs,
+    matrix,
+    scenarios,
+    send,
+    services,
+    topologies,
+    wait,
+)
 from lab.cli.interrupts import Interrupts, Terminated
-from lab.cli.options import Settings, asks_for_json, common
+from lab.cli.options import Settings, asks_for_json, common, in_guests
 from lab.cli.show import envelope, say
 from lab.errors import LabError, Problem, ProblemsError
 
@@ -28,7 +43,10 @@ INTERRUPTED, TERMINATED, OUR_FAULT, WRONG_CALL = 130, 143, 70, 2
 _EPILOG = """\b
 Environment:
   LAB_FORMAT, LAB_VERBOSE, LAB_QUIET   as -f, -v, -q; the command line wins
+  LAB_KERNEL, LAB_MEMORY, LAB_WARP, LAB_UNTRUSTED
+                                       as the options of guests
   LAB_RUN_DIR                          where labs are kept, /run/lab otherwise
+  LAB_CACHE                            kernels for guests, else ~/.cache/lab
   NO_COLOR, FORCE_COLOR                never a colour, or one on a pipe too
 
 \b
@@ -48,8 +66,8 @@ Exit status, the first that applies:
 _SECTIONS = {
     "Write topologies": ("validate", "render", "plan", "graph", "schema"),
     "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "send", "prune"),
-    "Experiments": ("run", "scenarios"),
-    "This host": ("doctor", "completion"),
+    "Experiments": ("run", "matrix", "scenarios"),
+    "This host": ("doctor", "kernels", "completion"),
 }
 
 
@@ -77,6 +95,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="lab", message="%(prog)s %(version)s")
+@in_guests
 @common
 def cli() -> None:
     """A laboratory for Linux networking.
@@ -91,12 +110,13 @@ def cli() -> None:
       lab down two-hosts
       lab run rp-filter
 
-    The options -f, -v and -q are taken before and after a command's name.
+    The options are taken before and after a command's name.
     """
 
 
-_MODULES = (topologies, graph, labs, services, capture, send, wait, scenarios, host, completion)
+_MODULES = (topologies, graph, labs, services, capture, send, wait, scenarios, matrix, host, kernels, completion)
 for command in (each for module in _MODULES for each in module.COMMANDS):
+    guests.know(command)
     candidates.know(command)
     cli.add_command(command)
 cli.add_command(topologies.up, "deploy")
@@ -117,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: list[str], interrupts: Interrupts) -> int:
-    settings = Settings(decided=interrupts.decided)
+    settings = Settings(decided=interrupts.decided, argv=tuple(argv))
     try:
         return _status(cli.main(argv, prog_name="lab", standalone_mode=False, obj=settings))
     except click.exceptions.Exit as end:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli import progress, prompt
+from lab.cli import guests, progress, prompt
 from lab.cli.options import Settings, common, settings
 from lab.cli.prompt import Start
 from lab.cli.show import envelope, say, table
@@ -58,8 +58,8 @@ def down(settings: Settings, lab: str) -> None:
 def ls(settings: Settings) -> None:
     """List the labs of this host.
 
-    STATUS is `up`, `busy` where a command works on it right now, or `dead` where whoever made it was killed. Changes
-    nothing.
+    STATUS is `up`, `busy` where a command works on it right now, or `dead` where whoever made it was killed. KERNEL is that of
+    the guest which a lab lives in. Changes nothing.
 
     \b
     Example:
@@ -69,13 +69,15 @@ def ls(settings: Settings) -> None:
     """
     from lab import live
 
-    found = live.labs()
+    found = sorted([*live.labs(), *guests.labs()], key=lambda summary: summary.name)
     if settings.json:
         envelope("labs", found)
         return
     now = time.time()
-    rows = [(each.name, each.status, each.nodes, _age(now - each.created), each.source) for each in found]
-    table(("LAB", "STATUS", "NODES", "AGE", "FILE"), rows)
+    rows = [(each.name, each.status, each.nodes, _age(now - each.created), each.kernel or "", each.source) for each in found]
+    columns = ("LAB", "STATUS", "NODES", "AGE", "KERNEL", "FILE")
+    shown = [at for at, column in enumerate(columns) if column != "KERNEL" or any(each.kernel for each in found)]
+    table([columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
 
 
 def _age(seconds: float) -> str:
@@ -242,7 +244,8 @@ def prune(settings: Settings) -> None:
 
     live.require_root()
     silent = settings.json or settings.verbosity < 0
-    gone = undo.prune(lambda each: silent or print(f"{each.name}: {each.why}: removed"))
+    gone: list[object] = [*undo.prune(lambda each: silent or print(f"{each.name}: {each.why}: removed"))]
+    gone += guests.prune(lambda name, why: silent or print(f"{name}: {why}: removed"))
     if settings.json:
         envelope("pruned", gone)
 

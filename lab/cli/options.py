@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +21,14 @@ class Settings:
     verbosity: int = 0
     decided: Callable[[], None] = lambda: None
     """To be called once the outcome stands: an interrupt that comes later undoes nothing any more."""
+    argv: tuple[str, ...] = ()
+    """The words of the call, behind `lab`."""
+    kernel: str | None = None
+    """None where nobody named one; `host` for the one that runs."""
+    memory: int | None = None
+    """MiB of a guest."""
+    warp: bool = False
+    untrusted: bool = False
 
     @property
     def json(self) -> bool:
@@ -39,6 +48,35 @@ def _verbose(context: click.Context, _: click.Parameter, value: bool | None) -> 
 def _quiet(context: click.Context, _: click.Parameter, value: bool | None) -> None:
     if value:
         context.ensure_object(Settings).verbosity = -1
+
+
+def _of_guest(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """What the command line says wins over a variable, before the command's name as behind it."""
+    if value is None or value is False or parameter.name is None:
+        return
+    settings = context.ensure_object(Settings)
+    said = context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    if said or not getattr(settings, parameter.name):
+        setattr(settings, parameter.name, value)
+
+
+def _guest_option(name: str, about: str, hidden: bool, **more: Any) -> Callable[[F], F]:
+    variable = f"LAB_{name.strip('-').upper()}"
+    return click.option(
+        name, callback=_of_guest, expose_value=False, envvar=variable, show_envvar=True, help=about, hidden=hidden, **more
+    )
+
+
+def in_guests(command: F, hidden: bool = False) -> F:
+    """Adds the options about the kernel that a command runs on; `hidden` where they are for another command beside it."""
+    for option in (
+        _guest_option("--untrusted", "Share only what is needed with the guest, for a stranger's file.", hidden, is_flag=True),
+        _guest_option("--warp", "Virtual time in the guest: waiting costs nothing.", hidden, is_flag=True),
+        _guest_option("--memory", "Memory of the guest in MiB; 1024 otherwise.", hidden, type=int, metavar="MIB"),
+        _guest_option("--kernel", "Run in a guest with this kernel; `host`: with none.", hidden, metavar="NAME"),
+    ):
+        command = option(command)
+    return command
 
 
 def _flag(short: str, long: str, callback: Callable[..., None], variable: str, about: str) -> Callable[[F], F]:

@@ -25,6 +25,8 @@ _folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--keep-on-failure", is_flag=True, help="Leave the lab of a failed check up, and say how to get in.")
 @click.option("--fail-on-skip", is_flag=True, help="End with status 4 if anything was skipped.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Run up to N scenarios side by side.")
+@click.option("--part", type=_file, hidden=True, help="In a guest: leave the results there for the run that this is a part of.")
+@click.option("--record", is_flag=True, hidden=True, help="With --part: with all that a page shows.")
 @click.option("--slow", is_flag=True, help="Also run what is marked slow: the kernel's and the daemons' default timers.")
 @common
 @settings
@@ -39,6 +41,8 @@ def run(
     fail_on_skip: bool,
     slow: bool,
     jobs: int,
+    part: Path | None,
+    record: bool,
 ) -> int:
     """Run experiments.
 
@@ -71,9 +75,26 @@ def run(
         fail_on_skip=fail_on_skip,
         slow=slow,
         jobs=jobs,
+        part=part,
+        record=record,
+        **_elsewhere(settings),
         format=settings.format,
         verbosity=settings.verbosity,
     )
+
+
+def _elsewhere(settings: Settings) -> dict[str, Any]:
+    """Whether checks that this kernel cannot make go to a guest, or why not."""
+    if os.environ.get("LAB_GUEST"):
+        return {}
+    if settings.kernel == "host":
+        return {"why_here": "--kernel host forbids a guest, which might have it"}
+    from lab import kernels
+    from lab.kernels import store
+
+    if store.fetched():
+        return {"elsewhere": True}
+    return {"why_here": f"a guest with another kernel may have it: lab kernels fetch {kernels.DEFAULT}"}
 
 
 def _without_root(settings: Settings, keep_on_failure: bool) -> int | None:

@@ -41,6 +41,7 @@ def _check(check: Check) -> dict[str, Any]:
         "name": check.name,
         "title": check.title,
         "outcome": check.outcome.value,
+        "kernel": check.kernel or os.uname().release,
         "started": _when(check.started),
         "seconds": round(check.seconds, 3),
         "message": check.message,

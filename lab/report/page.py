@@ -51,12 +51,12 @@ class Scenario:
     pictures: tuple[Drawn, ...]
 
 
-def write(run: Run, file: Path) -> None:
-    """Raises OSError."""
-    file.write_bytes(render(run).encode("utf-8", "replace"))
+def write(run: Run, file: Path, kernel: str = "") -> None:
+    """`kernel`: where that is not the one that runs here. Raises OSError."""
+    file.write_bytes(render(run, kernel).encode("utf-8", "replace"))
 
 
-def render(run: Run) -> str:
+def render(run: Run, kernel: str = "") -> str:
     """The whole document."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -64,13 +64,13 @@ def render(run: Run) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_printable,
+        finalize=printable,
     )
     system = os.uname()
     return environment.get_template(_TEMPLATE).render(
         run=run,
         version=__version__,
-        kernel=f"{system.sysname} {system.release}, {system.machine}",
+        kernel=kernel or f"{system.sysname} {system.release}, {system.machine}",
         started=datetime.fromtimestamp(run.started, UTC),
         failures=[(at, check) for at, check in enumerate(run.checks) if failed(check)],
         scenarios=_scenarios(run),
@@ -110,7 +110,7 @@ def place(started: float, seconds: float | None, begin: float, whole: float) -> 
     return f"left:{left:.3f}%;width:{width:.3f}%"
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
     """What an HTML document may not contain would be another character for every browser."""
     return value.translate(_UNPRINTABLE) if type(value) is str else value
 

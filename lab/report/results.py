@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lab.drawing.picture import Picture
 
 INTERRUPTED, TERMINATED, FAULT, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD, SKIPPED, HELD = 130, 143, 70, 2, 3, 1, 4, 0
-_BY_RANK = (INTERRUPTED, TERMINATED, FAULT, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD)
+BY_RANK = (INTERRUPTED, TERMINATED, FAULT, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD)
 """Of several that apply the first one counts."""
 
 
@@ -119,6 +119,8 @@ class Check:
     started: float = 0.0
     """Seconds since the epoch."""
     recorded: Recorded = Recorded()
+    kernel: str = ""
+    """The release of the guest's kernel that it was made on; empty for the one that runs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Run:
         """The exit status of `lab run`: the first that applies."""
         asked = {self.ending, *(check.status for check in self.checks)}
         asked |= {WRONG_CALL} if self.problems or not (self.checks or self.ending or self.left_out) else set()
-        for status in _BY_RANK:
+        for status in BY_RANK:
             if status in asked:
                 return status
         skipped = self.count(Outcome.SKIPPED)

@@ -54,6 +54,11 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def lives(record: InitRecord) -> bool:
+    """Whether the very process is there, and no zombie."""
+    return record.boot_id == boot_id() and _starttime(record.pid) == record.starttime and _stat(record.pid)[:1] != [b"Z"]
+
+
 def end(record: InitRecord, deadline: float) -> bool:
     """Kills an init, and with it every process of its node, and waits for its end until `deadline` (time.monotonic())."""
     return not end_all([record], deadline)

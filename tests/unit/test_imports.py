@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "lab"
 # From the first stage to the last: a module imports its own stage and earlier ones.
 STAGES = (
     ("lab.errors", "lab.sysctls", "lab.sockopts"),
+    ("lab.kernels",),
     ("lab.topology",),
     ("lab.model",),
     ("lab.roles",),
@@ -27,9 +28,11 @@ STAGES = (
     ("lab",),
     ("lab.report", "lab.scenarios", "lab.drawing"),
     ("lab.doctor",),
+    ("lab.guest",),
     ("lab.pytest_plugin",),
+    ("lab.dispatch",),
     ("lab.workers",),
-    ("lab.runner",),
+    ("lab.runner", "lab.matrix"),
     ("lab.cli",),
     ("lab.__main__",),
 )
@@ -37,7 +40,7 @@ STAGES = (
 # Each outside library, and the only places that know it.
 HOMES = {
     "yaml": ("lab.topology",),
-    "jinja2": ("lab.topology.render", "lab.report.page"),
+    "jinja2": ("lab.topology.render", "lab.report.page", "lab.matrix.page"),
     "markupsafe": ("lab.report.page",),
     "pydantic": ("lab.model", "lab.roles"),
     "pydantic_core": ("lab.model", "lab.roles"),
@@ -45,7 +48,7 @@ HOMES = {
     "scapy": ("lab.observe.wire", "lab.observe.frames", "lab.scenarios"),
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
-    "pytest": ("lab.pytest_plugin", "lab.workers", "lab.runner", "lab.scenarios"),
+    "pytest": ("lab.pytest_plugin", "lab.dispatch.sorter", "lab.workers", "lab.runner", "lab.scenarios"),
     "_pytest": (),
 }
 

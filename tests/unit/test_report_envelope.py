@@ -17,12 +17,13 @@ def test_the_envelope_names_its_version_and_kind() -> None:
 
 
 def test_a_check_keeps_everything_that_is_known_of_it() -> None:
-    (check,) = json.loads(envelope.render(Run((FAILED,), 0.0, 1.0)))["data"]["checks"]
+    (check,) = json.loads(envelope.render(Run((replace(FAILED, kernel="6.1"),), 0.0, 1.0)))["data"]["checks"]
     assert check == {
         "scenario": "s",
         "name": "test_a",
         "title": "Ünïcode — “it” holds",
         "outcome": "failed",
+        "kernel": "6.1",
         "started": "1970-01-01T00:00:00.000+00:00",
         "seconds": 0.123,
         "message": "assert",

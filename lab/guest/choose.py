@@ -1,0 +1,125 @@
+"""Kernel and wishes -> Guest: which substrate, which files, how many processors.
+
+KVM only where the processor has it and the trial of a whole boot has not failed before: /dev/kvm can be there and useless, as
+under another hypervisor. A kernel that is a process needs neither.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.guest import qemu
+from lab.guest.spec import LEAST_MEMORY, MEMORY, Guest, Substrate
+
+if TYPE_CHECKING:
+    from lab.kernels import Kernel
+
+_INIT = Path(__file__).with_name("init")
+_AGENT = Path(__file__).parent / "inside" / "agent.py"
+_CPUINFO, _KVM = Path("/proc/cpuinfo"), Path("/dev/kvm")
+_MOST_CPUS = 2  # more do not help one command, and several guests share the host
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user may say of a guest. `memory` in MiB, None for the default; `warp`: virtual time; `debugger`: the path of a
+    Unix socket for gdb; `extra`: more words for QEMU."""
+
+    memory: int | None = None
+    warp: bool = False
+    untrusted: bool = False
+    debugger: Path | None = None
+    extra: tuple[str, ...] = ()
+
+
+def guest(kernel: Kernel, wishes: Wishes, substrate: Substrate) -> Guest:
+    """Raises HostError, TopologyError."""
+    uml = substrate is Substrate.UML
+    elf, initrd = (kernel.image, None) if uml else _booted_by_qemu(kernel)
+    return Guest(
+        release=kernel.release,
+        substrate=substrate,
+        image=elf,
+        initrd=initrd,
+        agent=(sys.executable, str(_AGENT)),
+        environment={
+            "LAB_MODULES": str(kernel.modules or ""),
+            "LAB_LOAD": _overlay(kernel) if uml else "",
+            "LAB_SEED": os.urandom(32).hex(),
+        },
+        memory=checked_memory(wishes.memory),
+        cpus=1 if uml or wishes.warp else min(_MOST_CPUS, len(os.sched_getaffinity(0))),
+        warp=wishes.warp,
+        debugger=wishes.debugger,
+        extra=wishes.extra,
+    )
+
+
+def _booted_by_qemu(kernel: Kernel) -> tuple[Path, Path]:
+    from lab import kernels
+
+    files = kernels.bootable(kernel, qemu.MODULES, {"/init": _INIT.read_bytes()})
+    return files.elf, files.initrd
+
+
+def _overlay(kernel: Kernel) -> str:
+    """The path of the module that a root without an initramfs needs; nothing where it is built in."""
+    found = kernel.modules.glob("kernel/fs/overlayfs/overlay.ko*") if kernel.modules else ()
+    return str(next(iter(found), ""))
+
+
+def checked_memory(memory: int | None) -> int:
+    """Raises TopologyError."""
+    if memory is not None and memory < LEAST_MEMORY:
+        from lab.errors import TopologyError
+
+        raise TopologyError(f"--memory {memory}: a guest needs at least {LEAST_MEMORY} MiB", f"without it a guest has {MEMORY}")
+    return memory or MEMORY
+
+
+def substrates(kernel: Kernel, wishes: Wishes) -> tuple[Substrate, ...]:
+    """Those that can run it, the fastest first. Raises TopologyError where none can do what is wished."""
+    if kernel.flavour == "uml":
+        if refused := _what_uml_cannot(wishes):
+            from lab.errors import TopologyError
+
+            raise TopologyError(f"User-mode Linux cannot do {refused}", "name a kernel that QEMU runs, such as --kernel 6.1")
+        return (Substrate.UML,)
+    if wishes.warp or not kvm_may_work(kernel):
+        return (Substrate.TCG,)
+    return (Substrate.KVM, Substrate.TCG)
+
+
+def _what_uml_cannot(wishes: Wishes) -> str:
+    if wishes.warp:
+        return "--warp: its clock is the host's"
+    if wishes.untrusted:
+        return "--untrusted: whoever is root in it can load code into a process of this host"
+    return "debug: its debugger is one of the host" if wishes.debugger or wishes.extra else ""
+
+
+# KVM
+
+
+def kvm_may_work(kernel: Kernel) -> bool:
+    """Whether it is worth a trial: the processor says so, this user may, and no trial failed since the host was booted."""
+    if not os.access(_KVM, os.R_OK | os.W_OK) or _failed_mark(kernel).exists():
+        return False
+    flags = next((line for line in _CPUINFO.read_text().splitlines() if line.startswith("flags")), "")
+    return bool({"vmx", "svm"} & set(flags.split()))
+
+
+def kvm_failed(kernel: Kernel) -> None:
+    """Remembers that a trial failed, until the host is booted anew."""
+    mark = _failed_mark(kernel)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def _failed_mark(kernel: Kernel) -> Path:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return kernel.cache / f"kvm-failed-{boot}"

@@ -1,0 +1,110 @@
+"""A guest for one command: booted, used, and thrown away."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.errors import HostError
+from lab.guest import choose, verdict
+from lab.guest.choose import Wishes
+from lab.guest.machine import Machine
+from lab.guest.session import Exit, GoneError, Job, Session, SilentError
+from lab.guest.spec import Substrate
+from lab.guest.verdict import End
+
+if TYPE_CHECKING:
+    from lab.kernels import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: until the agent must have spoken; until one that is asked must have answered; for a trial of KVM."""
+
+    boot: float = 90.0
+    silent: float = 45.0
+    trial: float = 15.0
+
+
+def run(
+    kernel: Kernel | str,
+    argv: Sequence[str],
+    report: Sequence[Path],
+    wishes: Wishes | None,
+    warp: bool,
+    keys: bool,
+    env: Mapping[str, str] | None,
+    limits: Limits | None,
+    tell: Callable[[str], object],
+    ready: Callable[[], object],
+) -> int:
+    """See `lab.guest.run`."""
+    from lab import kernels
+
+    found = kernels.find(kernel) if isinstance(kernel, str) else kernel
+    wished = dataclasses.replace(wishes or Wishes(), warp=warp or bool(wishes and wishes.warp))
+    limits = limits or Limits()
+    with booted(found, wished, limits, tell) as (machine, session):
+        ready()
+        job = Job(argv, keys, report, {**(env or {}), **({"LAB_VIRTUAL_TIME": "1"} if wished.warp else {})})
+        with explained(machine, limits):
+            done = session.run(job, machine.guest.release)
+        return status_of(done, machine)
+
+
+@contextmanager
+def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str], object]) -> Iterator[tuple[Machine, Session]]:
+    """A guest whose agent has spoken; ended at the end of the block. Raises HostError."""
+    for substrate in choose.substrates(kernel, wishes):
+        guest = choose.guest(kernel, wishes, substrate)
+        with Machine(guest) as machine:
+            tell(guest.words)
+            session = Session(machine.channel, machine.fileno(), limits.silent)
+            if _speaks(machine, session, wishes, limits):
+                yield machine, session
+                return
+        choose.kvm_failed(kernel)
+    raise AssertionError("the last substrate boots, or says why it does not")
+
+
+def _speaks(machine: Machine, session: Session, wishes: Wishes, limits: Limits) -> bool:
+    """False only where KVM fails its trial. A guest that waits for a debugger has all the time."""
+    trial = machine.guest.substrate is Substrate.KVM
+    seconds = float("inf") if wishes.debugger else limits.trial if trial else limits.boot
+    try:
+        session.ready(time.monotonic() + seconds)
+    except (GoneError, SilentError) as error:
+        if trial:
+            return False
+        late = seconds if isinstance(error, SilentError) else 0
+        raise _failure(machine, End.BOOT if late else None, ready=False, seconds=late) from error
+    return True
+
+
+@contextmanager
+def explained(machine: Machine, limits: Limits) -> Iterator[None]:
+    """What became of the guest, as a HostError."""
+    try:
+        yield
+    except GoneError as error:
+        raise _failure(machine, None, ready=True) from error
+    except SilentError as error:
+        raise _failure(machine, End.HANG, ready=True, seconds=limits.silent) from error
+
+
+def _failure(machine: Machine, end: End | None, ready: bool, seconds: float = 0) -> HostError:
+    machine.await_end()
+    console = machine.console()
+    return verdict.failure(end or verdict.of_process(console, ready), machine.guest, console, machine.complaints(), seconds)
+
+
+def status_of(done: Exit, machine: Machine) -> int:
+    """As a shell counts it. Raises HostError where it ended badly, and the kernel had ended a process for want of memory."""
+    if done.oom and done.status != 0:
+        raise verdict.failure(End.MEMORY, machine.guest, machine.console())
+    return done.status if done.status >= 0 else 128 - done.status

@@ -1,0 +1,63 @@
+"""What a guest is made of, frozen, before anything runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+MEMORY = 1024  # MiB
+LEAST_MEMORY = 128  # MiB; a stock kernel needs most of it for itself
+
+
+class Substrate(StrEnum):
+    """What carries out the guest's instructions."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+    """QEMU in software."""
+    UML = "uml"
+    """User-mode Linux: a kernel that is a process."""
+
+    @property
+    def words(self) -> str:
+        return {"kvm": "QEMU with KVM", "tcg": "QEMU without KVM", "uml": "User-mode Linux"}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """One guest. `image` is an ELF that is booted (QEMU), or the kernel's own executable (UML, which has no `initrd`).
+
+    `root` is the folder of the host that is shared, read-only; `environment` what the agent must know, by variables; `agent`
+    the interpreter and the script that become its first process, as paths below `root`. `debugger` is the path of a Unix socket
+    where gdb may attach before the first instruction; None without."""
+
+    release: str
+    substrate: Substrate
+    image: Path
+    initrd: Path | None
+    agent: tuple[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    root: Path = Path("/")
+    memory: int = MEMORY
+    cpus: int = 1
+    warp: bool = False
+    debugger: Path | None = None
+    extra: tuple[str, ...] = ()
+    """More words for QEMU's command line."""
+
+    @property
+    def words(self) -> str:
+        """As the user is told."""
+        clock = ", virtual time" if self.warp else ""
+        return f"{self.release} in {self.substrate.words}, {self.memory} MiB{clock}"
+
+
+def quoted(parameter: str) -> str:
+    """As one word of a kernel's command line, which knows double quotes and no way to write one (lib/cmdline.c, next_arg).
+
+    Raises ValueError where the parameter has one, or a line break."""
+    if '"' in parameter or "\n" in parameter:
+        raise ValueError(f"a kernel's command line cannot hold {parameter!r}")
+    return f'"{parameter}"' if any(each.isspace() for each in parameter) else parameter

@@ -1,0 +1,74 @@
+"""Why a guest came to no end of its own: told from how its process ended and what its kernel said last. Pure."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from lab.errors import HostError, Problem
+from lab.guest.spec import Guest
+
+_LINES = 14  # of the console
+_PANIC = "Kernel panic - not syncing"
+_TIMES = re.compile(r"^\[ *\d+\.\d+\] ?")
+_OUT_OF_MEMORY = re.compile(r"Out of memory|System is deadlocked on memory|out_of_memory|Failed to execute /init \(error -12\)")
+
+
+class End(StrEnum):
+    """The ways."""
+
+    PANIC = "panic"
+    MEMORY = "out of memory"
+    BOOT = "did not boot"
+    HANG = "hangs"
+    DIED = "died"
+
+
+def of_process(console: str, ready: bool) -> End:
+    """Of a guest whose process has ended before its job did; `ready` once its agent had spoken."""
+    if _OUT_OF_MEMORY.search(console):
+        return End.MEMORY
+    if _PANIC in console:
+        return End.PANIC if ready else End.BOOT
+    return End.DIED if ready else End.BOOT
+
+
+def failure(end: End, guest: Guest, console: str, complaints: str = "", seconds: float = 0) -> HostError:
+    """In words, with the last lines of the kernel, or of the program that should run it. `seconds` of waiting in vain."""
+    more = f"give the guest more: --memory {guest.memory * 2}"
+    said, hint = {
+        End.PANIC: (f"kernel {guest.release} panicked", "its last lines are above; everything in the guest is gone"),
+        End.MEMORY: (f"the guest ran out of memory: it has {guest.memory} MiB", more),
+        End.BOOT: (f"kernel {guest.release} did not boot in {guest.substrate.words}{_within(seconds)}", _ANOTHER),
+        End.HANG: (f"kernel {guest.release} hangs: it has not answered for {seconds:g} s", "it was ended; " + _ANOTHER),
+        End.DIED: (
+            f"the guest with kernel {guest.release} was killed",
+            "did somebody end its process, or is the host's memory short?",
+        ),
+    }[end]
+    lines = last_lines(console, end) or complaints.strip().splitlines()[-_LINES:]
+    told = "".join(f"\n    | {line}" for line in lines)
+    return HostError([Problem(f"{said}{told}", hint)])
+
+
+_ANOTHER = "try another kernel, or `--memory` with more; `lab kernels` lists what there is"
+
+
+def _within(seconds: float) -> str:
+    return f" within {seconds:g} s" if seconds else ""
+
+
+def last_lines(console: str, end: End) -> list[str]:
+    """What the kernel said at last, without its times; of a panic from its beginning on."""
+    lines = [_TIMES.sub("", line.rstrip()) for line in console.splitlines() if line.strip()]
+    if end in (End.PANIC, End.BOOT):
+        first = next((number for number, line in enumerate(lines) if _PANIC in line), None)
+        if first is not None:
+            before = _cause(lines[:first])
+            return [*before, *lines[first : first + _LINES - len(before)]]
+    return lines[-_LINES:]
+
+
+def _cause(lines: list[str]) -> list[str]:
+    """What stands right before a panic: the oops, or the traceback of the agent."""
+    return [line for line in lines[-6:] if not line.startswith("---[")]
