@@ -1,7 +1,7 @@
 """What one rendering may cost; read by both sides of the process boundary, and reached as `limits.NAME`."""
 
-DEADLINE = 5.0  # seconds of wall time
-GRACE = 1.0  # seconds more, in which a child that ran out of time says at which line
+DEADLINE = 5.0  # seconds of processor time
+GRACE = 25.0  # seconds of wall time more, in which a child on a busy machine comes to its end and says at which line
 CPU = 8  # seconds of processor time: the kernel's own end for a renderer that nobody watches any more
 MEMORY = 512 << 20  # bytes of address space
 OUTPUT = 8 << 20  # characters
