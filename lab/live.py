@@ -23,6 +23,7 @@ from lab.substrate import signals
 if TYPE_CHECKING:
     from lab.model import Topology
     from lab.observe.capture import Interface
+    from lab.observe.explain.watch import Explainer
     from lab.observe.wire import Wire
     from lab.plan import Plan, Step
     from lab.recipe import Recipe
@@ -158,6 +159,13 @@ class Lab:
 
         self.captures.append(Wire(self.interfaces(*where), filter))
         return self.captures[-1]
+
+    def explain(self) -> Explainer:
+        """What the kernel drops in the lab inside a `with` block, each with the setting that makes it do so: see
+        `lab.observe.explain.watch`."""
+        from lab.observe.explain.watch import Explainer
+
+        return Explainer({node.name: node.ns for node in self})
 
     @property
     def services(self) -> Iterator[Service]:

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from lab import __version__
-from lab.cli import candidates, capture, completion, graph, host, labs, scenarios, services, topologies, wait
+from lab.cli import candidates, capture, completion, explain, graph, host, labs, scenarios, services, topologies, wait
 from lab.cli.interrupts import Interrupts, Terminated
 from lab.cli.options import Settings, asks_for_json, common
 from lab.cli.show import envelope, say
@@ -47,7 +47,7 @@ Exit status, the first that applies:
 
 _SECTIONS = {
     "Write topologies": ("validate", "render", "plan", "graph", "schema"),
-    "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "prune"),
+    "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "explain", "prune"),
     "Experiments": ("run", "scenarios"),
     "This host": ("doctor", "completion"),
 }
@@ -95,7 +95,7 @@ def cli() -> None:
     """
 
 
-_MODULES = (topologies, graph, labs, services, capture, wait, scenarios, host, completion)
+_MODULES = (topologies, graph, labs, services, capture, explain, wait, scenarios, host, completion)
 for command in (each for module in _MODULES for each in module.COMMANDS):
     candidates.know(command)
     cli.add_command(command)
