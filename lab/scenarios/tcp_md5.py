@@ -114,19 +114,22 @@ def refused(lab: Lab) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """How connecting ended, and which of the server's MD5 counters moved."""
+    """How connecting ended, which of the server's MD5 counters moved, and for which reasons its kernel dropped segments."""
 
     end: str
     counted: frozenset[str]
+    reasons: frozenset[str]
 
 
 def meet(lab: Lab, kind: int, mine: Iterable[Md5Key], theirs: Iterable[Md5Key], address: str = "", wait: bool = False) -> Met:
     """The client, with the keys `mine`, connects to the server, which has `theirs`."""
     before = lab["server"].counters()
     source = (address or CLIENT[kind], 0)
-    with listening(lab, kind, theirs), connecting(lab, kind, mine, source, wait=wait) as (_, end):
+    connected = connecting(lab, kind, mine, source, wait=wait)
+    with lab.explain() as explained, listening(lab, kind, theirs), connected as (_, end):
         moved = counters.delta(before, lab["server"].counters())
-    return Met(end, frozenset(name for name in moved if "MD5" in name))
+        reasons = [drop.reason for drop in explained.drops if drop.node == "server" and "MD5" in drop.reason]
+    return Met(end, frozenset(name for name in moved if "MD5" in name), frozenset(reasons))
 
 
 def ends(lab: Lab, kind: int, key: bytes, theirs: Iterable[Md5Key], address: str = "") -> str:
@@ -176,14 +179,14 @@ def test_the_same_key_connects(lab: Lab, kind: int) -> None:
     with session(lab, kind) as (client, server):
         assert passes(client, server, b"question")
         assert passes(server, client, b"answer")
-    assert meet(lab, kind, *own_keys(lab, kind)) == Met(CONNECTED, frozenset())
+    assert meet(lab, kind, *own_keys(lab, kind)) == Met(CONNECTED, frozenset(), frozenset())
 
 
 @pytest.mark.lab("tcp-md5", client="wrong", server="right")
 def test_a_wrong_key_is_silence(lab: Lab) -> None:
-    """A client with another key times out, and TcpExtTCPMD5Failure counts."""
+    """A client with another key times out: its segments are dropped as TCP_MD5FAILURE, and TcpExtTCPMD5Failure counts."""
     met = at_once(lambda kind: meet(lab, kind, *own_keys(lab, kind), wait=True))
-    assert met == [Met(TIMED_OUT, frozenset({FAILURE}))] * 2
+    assert met == [Met(TIMED_OUT, frozenset({FAILURE}), frozenset({"TCP_MD5FAILURE"}))] * 2
 
 
 def at_once(do: Callable[[int], T]) -> list[T]:
@@ -195,15 +198,15 @@ def at_once(do: Callable[[int], T]) -> list[T]:
 @both_families
 @pytest.mark.lab("tcp-md5", client="none", server="right")
 def test_a_client_without_a_key_is_silence(lab: Lab, kind: int) -> None:
-    """A client that does not sign is left unanswered, and TcpExtTCPMD5NotFound counts."""
-    assert meet(lab, kind, *own_keys(lab, kind)) == Met(DROPPED, frozenset({NOT_FOUND}))
+    """A client that does not sign is left unanswered: TCP_MD5NOTFOUND, and TcpExtTCPMD5NotFound counts."""
+    assert meet(lab, kind, *own_keys(lab, kind)) == Met(DROPPED, frozenset({NOT_FOUND}), frozenset({"TCP_MD5NOTFOUND"}))
 
 
 @both_families
 @pytest.mark.lab("tcp-md5", client="right", server="none")
 def test_a_server_without_a_key_is_silence(lab: Lab, kind: int) -> None:
-    """A client that signs where nobody asked for it is left unanswered too, and TcpExtTCPMD5Unexpected counts."""
-    assert meet(lab, kind, *own_keys(lab, kind)) == Met(DROPPED, frozenset({UNEXPECTED}))
+    """A client that signs unasked is left unanswered too: TCP_MD5UNEXPECTED, and TcpExtTCPMD5Unexpected counts."""
+    assert meet(lab, kind, *own_keys(lab, kind)) == Met(DROPPED, frozenset({UNEXPECTED}), frozenset({"TCP_MD5UNEXPECTED"}))
 
 
 @pytest.mark.lab("tcp-md5", client="right")
@@ -485,8 +488,9 @@ def test_a_spoofed_reset_ends_an_unsigned_session(lab: Lab, kind: int) -> None:
 @pytest.mark.lab("tcp-md5", client="right", server="right", sequence="exact")
 def test_a_signed_session_survives_a_spoofed_reset(lab: Lab, kind: int) -> None:
     """The same reset is dropped and counted in TcpExtTCPMD5NotFound where the session is signed, which goes on."""
-    with attacked(lab, kind) as (client, server):
+    with lab.explain() as explained, attacked(lab, kind) as (client, server):
         lab["server"].wait(lambda: lab["server"].counters()[NOT_FOUND] == 1, WITHIN, f"{NOT_FOUND} is 1")
+        explained.expect("server", "TCP_MD5NOTFOUND")
         assert passes(client, server, b"after the reset")
         assert passes(server, client, b"and back")
 
