@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -352,7 +352,8 @@ def _plan(recipe: Recipe) -> Plan:
     lacks = missing_features(recipe) + missing_programs(recipe)
     if lacks:
         raise HostError(lacks)
-    return make_plan(recipe.topology, recipe.services, _without_netem(recipe.topology))
+    topology = recipe.topology
+    return make_plan(topology, recipe.services, _without(topology, "netem or tbf"), _without(topology, "dummy or ifb"))
 
 
 def missing_programs(recipe: Recipe) -> list[Problem]:
@@ -363,7 +364,7 @@ def missing_programs(recipe: Recipe) -> list[Problem]:
     from lab.services.environment import has_program
 
     return in_file_order(
-        Problem(f"service {spec}: this host has no program {spec.argv[0]!r}", _bring(spec), recipe.document.place(spec.path))
+        Problem(f"service {spec}: this host has no program {spec.program!r}", _bring(spec), recipe.document.place(spec.path))
         for spec in recipe.services
         if not has_program(spec)
     )
@@ -392,6 +393,7 @@ def missing_features(recipe: Recipe) -> list[Problem]:
     from lab.recipe import in_file_order
     from lab.substrate import features
 
+    _know(recipe, features.NAMES)
     lacking = features.missing(feature for feature, _ in needs)
     hint = "use a kernel that has it, or load its module"
     return in_file_order(
@@ -401,8 +403,28 @@ def missing_features(recipe: Recipe) -> list[Problem]:
     )
 
 
-def _without_netem(topology: Topology) -> bool:
+def _know(recipe: Recipe, features: Sequence[str]) -> None:
+    """Raises TopologyError where the file's `needs:` has a name that is no feature's."""
+    wrong = [(at, name) for at, name in enumerate(recipe.topology.features) if name not in features]
+    if wrong:
+        from lab.topology.words import did_you_mean
+
+        known = "there are: "
+        raise TopologyError(
+            [
+                Problem(
+                    f"no kernel has a feature {name!r}",
+                    did_you_mean(name, features, known),
+                    recipe.document.place(("needs", at)),
+                )
+                for at, name in wrong
+            ]
+        )
+
+
+def _without(topology: Topology, either: str) -> bool:
+    """Whether the topology asks for one of two features, and this kernel lacks the first."""
     from lab.substrate import features
 
-    wanted = any(feature == "netem or tbf" for feature, _ in topology.needs())
-    return wanted and bool(features.missing(["netem"]))
+    wanted = any(feature == either for feature, _ in topology.needs())
+    return wanted and bool(features.missing([either.partition(" or ")[0]]))

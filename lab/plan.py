@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.model.checks import family_of
 from lab.model.file import Address, Neighbour, Netem, PortVlan, Route, Rule
@@ -66,9 +66,12 @@ class MakeDevice(Step):
 
     interface: Interface
     parent: int | None = None
+    instead_of: str = ""
+    """The kind that was asked for, where the kernel lacks that."""
 
     def describe(self) -> str:
-        return f"make the {self.interface.kind} {self.interface}{_stands_on(self.interface)}{_extras(self.interface)}"
+        other = f", for this kernel has no {self.instead_of}" if self.instead_of else ""
+        return f"make the {self.interface.kind} {self.interface}{_stands_on(self.interface)}{_extras(self.interface)}{other}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +197,12 @@ class Plan:
         return [step for step in self.steps if isinstance(step, StartService)]
 
 
-def make_plan(topology: Topology, services: Iterable[ServiceSpec] = (), without_netem: bool = False) -> Plan:
+def make_plan(
+    topology: Topology, services: Iterable[ServiceSpec] = (), without_netem: bool = False, without_dummy: bool = False
+) -> Plan:
     """The steps of `topology`, in the order in which they are done; `services` come last, those of different nodes side by
-    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf."""
+    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf; `without_dummy`: the same, a dummy is what
+    it may be otherwise."""
     nodes = topology.nodes.values()
     steps: list[Step] = []
     for node in nodes:
@@ -207,7 +213,7 @@ def make_plan(topology: Topology, services: Iterable[ServiceSpec] = (), without_
     steps += [MakeVeth(link.near.node, link.near, link.far, bridges.get(link.near.node)) for link in topology.links]
     born = {(link.near.node, link.near.name) for link in topology.links if link.near.node in bridges}
     for node in sorted(nodes, key=_turn):
-        steps += _configuration(node, born, without_netem)
+        steps += _configuration(node, born, without_netem, without_dummy)
     for node in nodes:
         steps += _neighbours(node)
     steps += [StartService(each.node, each) for each in services]
@@ -247,9 +253,9 @@ def _is_switch_bridge(node: Node, interface: Interface) -> bool:
 _End = tuple[str, str]
 
 
-def _configuration(node: Node, born: Set[_End], without_netem: bool) -> Iterator[Step]:
+def _configuration(node: Node, born: Set[_End], without_netem: bool, without_dummy: bool) -> Iterator[Step]:
     """`born`: the ports that came enslaved and raised; between two switches only the near one can."""
-    yield from _devices(node)
+    yield from (_stand_in(step) if without_dummy else step for step in _devices(node))
     yield from _masters(node, born)
     yield from _tuning(node)
     for interface in node.interfaces:
@@ -275,7 +281,13 @@ def _parent(node: Node, interface: Interface) -> int | None:
     return node.interface(interface.parent).index if interface.parent else None
 
 
-def _devices(node: Node) -> Iterator[Step]:
+def _stand_in(step: MakeDevice) -> MakeDevice:
+    """What is made where the kernel has no dummy."""
+    other = getattr(step.interface.spec, "otherwise", None)
+    return replace(step, interface=replace(step.interface, kind=other), instead_of=step.interface.kind) if other else step
+
+
+def _devices(node: Node) -> Iterator[MakeDevice]:
     for interface in node.interfaces:
         if interface.kind not in ("lo", "veth") and not _is_switch_bridge(node, interface):
             yield MakeDevice(node.name, interface, _parent(node, interface))

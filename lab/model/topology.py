@@ -120,6 +120,8 @@ class Topology:
     description: str
     nodes: Mapping[str, Node]
     links: tuple[Link, ...]
+    features: tuple[str, ...] = ()
+    """Of the kernel, which the file asks for by `needs:`."""
 
     def interfaces(self) -> Iterator[Interface]:
         for node in self.nodes.values():
@@ -127,13 +129,15 @@ class Topology:
 
     def needs(self) -> Iterator[tuple[str, Path]]:
         """Kernel features that this topology cannot be built without, each with the place that asks for it."""
+        yield from ((feature, ("needs", at)) for at, feature in enumerate(self.features))
         for interface in self.interfaces():
             yield from _needs(interface)
 
 
 def _needs(interface: Interface) -> Iterator[tuple[str, Path]]:
     if interface.kind not in ("veth", "lo"):
-        yield interface.kind, interface.path
+        other = getattr(interface.spec, "otherwise", None)
+        yield f"{interface.kind} or {other}" if other else interface.kind, interface.path
     if getattr(interface.spec, "vlan_filtering", False):
         yield "vlan_filtering", interface.path
     if interface.netem:
