@@ -51,7 +51,6 @@ def explain(settings: Settings, lab: str, node: str, argv: tuple[str, ...]) -> i
     """
     from lab import live
     from lab.errors import LabError
-    from lab.observe.explain.watch import told
 
     start = Start(argv[1:] if argv[0] == "--" else argv, prompt.environment(lab, node))
     try:
@@ -65,8 +64,7 @@ def explain(settings: Settings, lab: str, node: str, argv: tuple[str, ...]) -> i
     if settings.json:
         envelope("drops", _data(explained, status))
     elif settings.verbosity >= 0:
-        drops = explained.drops
-        print("\n".join(told(drops, explained.untraced, settings.verbosity > 0)) or "the kernel dropped nothing", flush=True)
+        print("\n".join(explained.told(every=settings.verbosity > 0)) or "the kernel dropped nothing", flush=True)
     return status
 
 
@@ -87,7 +85,8 @@ def _aside(wanted: bool) -> Iterator[None]:
 
 
 def _data(explained: Explainer, status: int) -> dict[str, object]:
-    return {"status": status, "traced": not explained.untraced, "untraced": explained.untraced, "drops": explained.drops}
+    tracing = {"traced": not explained.untraced, "untraced": explained.untraced, "lost": explained.lost}
+    return {"status": status, **tracing, "drops": explained.drops, "filters": explained.set_now}
 
 
 COMMANDS: tuple[Any, ...] = (explain,)

@@ -141,9 +141,12 @@ class Drops:
         self._undo.close()
 
     def watch(self, namespaces: Iterable[int]) -> None:
-        """From now on drops in these (inodes) are kept."""
-        for each in namespaces:
-            bpf.put(self._namespaces, struct.pack("=I", each), b"\1")
+        """From now on drops in these (inodes) are kept. Raises HostError where they are too many at once."""
+        try:
+            for each in namespaces:
+                bpf.put(self._namespaces, struct.pack("=I", each), b"\1")
+        except OSError as error:
+            raise HostError(f"drops can be traced in {_NAMESPACES} namespaces at once: {error.strerror}") from error
 
     def leave(self, namespaces: Iterable[int]) -> None:
         """The opposite; one that is not watched is nothing."""

@@ -321,6 +321,41 @@ def test_without_tracing_counters_and_settings_serve(lab: Lab, monkeypatch: pyte
     assert "there is no BTF" in str(explained)
 
 
+def test_without_tracing_filters_are_told_for_no_counter_tells_of_them(lab: Lab) -> None:
+    with lab.explain() as traced:
+        assert traced.set_now == []
+    router = lab["r"]
+    router.run(
+        ["nft", "-f", "-"], input="table inet t {\nchain c {\ntype filter hook input priority 0\nudp dport 7000 drop\n}\n}\n"
+    )
+    router.sysctl["net.ipv4.conf.left.rp_filter"] = "2"
+    with Explainer({node.name: node.ns for node in lab}, untraced="not asked for") as explained:
+        send(lab["a"], NEXT[V4])
+    assert explained.drops == []
+    assert explained.set_now[0] == "r  net.ipv4.conf.left.rp_filter: 2"
+    assert explained.set_now[1].startswith("r  inet t c (hook input): udp dport 7000 drop # handle")
+    assert len(explained.set_now) == 2
+    assert "filters that may drop as well:" in str(explained)
+
+
+def test_drops_that_found_no_room_are_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drops, "_ROOM", 4096)
+    with lab.explain() as explained, lab["a"].socket(V4, UDP) as sock:
+        for _ in range(40):
+            with contextlib.suppress(ConnectionError):
+                sock.sendto(b"words", (NEXT[V4], PORT))
+    assert explained.lost > 0
+    assert f"{explained.lost} more found no room to be kept" in str(explained)
+
+
+def test_more_namespaces_than_can_be_watched_are_told_by_counters(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drops, "_NAMESPACES", 2)
+    with lab.explain() as explained:
+        assert "traced in 2 namespaces at once" in explained.untraced
+        send(lab["a"], NEXT[V4])
+        assert explained.expect("r", "NO_SOCKET").packet == "counted in UdpNoPorts"
+
+
 def test_tracing_leaves_nothing_behind_and_two_go_on_side_by_side(lab: Lab) -> None:
     before = programs()
     with drops.Drops() as one:

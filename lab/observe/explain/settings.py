@@ -14,7 +14,7 @@ from lab.substrate.netlink import sockets
 from lab.sysctls import sysctl_parts
 
 T = TypeVar("T")
-_SECONDS = 5.0
+_SECONDS, _CONF = 5.0, "net/ipv4/conf"
 _NFT = ("nft", "-a", "list", "ruleset")
 
 
@@ -31,6 +31,12 @@ class Settings:
         with contextlib.suppress(OSError):
             return namespaces.inside(self._ns, path.read_text).strip()
         return None
+
+    def filters(self) -> list[str]:
+        """Reverse path filters that are not off, one for each device, and one of all: `net.ipv4.conf.eth0.rp_filter: 1`."""
+        with contextlib.suppress(OSError):
+            return namespaces.inside(self._ns, _filters)
+        return []
 
     def _way(self, address: str) -> str | None:
         from lab.substrate.netlink.way import way
@@ -60,6 +66,12 @@ class Settings:
         with contextlib.suppress(OSError, KeyError):
             return namespaces.inside(self._ns, sockets.listening, protocol)
         return []
+
+
+def _filters() -> list[str]:
+    found = {path.parent.name: path.read_text().strip() for path in sorted((baseline.SYSCTL / _CONF).glob("*/rp_filter"))}
+    found.pop("default", None)  # of devices that come later
+    return [f"net.ipv4.conf.{device}.rp_filter: {value}" for device, value in found.items() if value != "0"]
 
 
 def _listed() -> str:

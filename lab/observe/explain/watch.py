@@ -5,7 +5,8 @@
     print(explained)
 
 Drops are traced where the kernel and the caller's privileges allow it (`lab.substrate.drops`). Where not, counters that moved
-and the settings that go with them stand in; they have neither packet nor interface, and `untraced` says why.
+and the settings that go with them stand in, beside the filters that may drop without counting; they have neither packet nor
+interface, and `untraced` says why.
 """
 
 from __future__ import annotations
@@ -79,30 +80,45 @@ class Explainer:
         self._found: list[Dropped] = []
         self._nodes: dict[int, str] = {}
         self._before: dict[str, Mapping[str, int]] = {}
+        self._after: list[Drop] | None = None
+        self._lost = 0
 
     def __enter__(self) -> Self:
         self._nodes = {namespaces.inode(ns): node for node, ns in self._namespaces.items()}
         if not self.untraced:
             try:
-                self._drops = self._shared or self._undo.enter_context(Drops())
+                self._trace(self._shared or self._undo.enter_context(Drops()))
             except HostError as error:
                 self.untraced = str(error)
-        if self._drops is None:
+        if self.untraced:
             self._before = {node: counters.read(ns) for node, ns in self._namespaces.items()}
-            return self
-        self._drops.take()
-        self._drops.watch(self._nodes)
-        self._undo.callback(self._drops.leave, list(self._nodes))
         return self
+
+    def _trace(self, drops: Drops) -> None:
+        drops.take()
+        self._undo.callback(drops.leave, list(self._nodes))
+        drops.watch(self._nodes)
+        self._drops, self._lost = drops, -drops.lost
 
     def __exit__(self, *_: object) -> None:
         self._take()
-        if self._drops is None:
+        if self.untraced:
             self._after = self._moved()
-        self._drops = None
+        self._lost, self._drops = self.lost, None
         self._undo.close()
 
-    _after: list[Drop] | None = None
+    @property
+    def lost(self) -> int:
+        """How many drops found no room to be kept."""
+        return self._lost + (self._drops.lost if self._drops else 0)
+
+    @property
+    def set_now(self) -> list[str]:
+        """Where drops are not traced: what of the nodes' filters may drop, whether or not it has, since no counter tells."""
+        if not self.untraced:
+            return []
+        settings = {node: Settings(ns) for node, ns in self._namespaces.items()}
+        return [f"{node}  {each}" for node, its in settings.items() for each in (*its.filters(), *its.rules())]
 
     @property
     def drops(self) -> list[Drop]:
@@ -131,7 +147,16 @@ class Explainer:
             time.sleep(_LOOK_AGAIN)
 
     def __str__(self) -> str:
-        return "\n".join(told(self.drops, self.untraced))
+        return "\n".join(self.told())
+
+    def told(self, every: bool = False) -> list[str]:
+        """In lines; the harmless ones only counted, unless `every`. Empty where nothing is to be told."""
+        lines = told(self.drops, every)
+        lines += [f"{self.lost} more found no room to be kept"] if self.lost else []
+        if self.untraced:
+            lines += [f"only counters are told, without packets and interfaces: {self.untraced}"]
+            lines += ["filters that may drop as well:", *(f"    {each}" for each in now)] if (now := self.set_now) else []
+        return lines
 
     def _has(self, node: str, reason: str) -> bool:
         self._take()
@@ -170,7 +195,7 @@ def _placed(drop: Drop) -> Drop:
     return replace(drop, where=symbols.name_of(int(drop.where, 16)))
 
 
-def told(drops: Iterable[Drop], untraced: str = "", every: bool = False) -> list[str]:
+def told(drops: Iterable[Drop], every: bool = False) -> list[str]:
     """Lines for a reader; what is harmless is only counted, unless `every`."""
     drops = list(drops)
     shown = [drop for drop in drops if every or not drop.harmless]
@@ -178,7 +203,4 @@ def told(drops: Iterable[Drop], untraced: str = "", every: bool = False) -> list
     lines += [f"… and {len(shown) - _SHOWN} more"] if len(shown) > _SHOWN else []
     harmless = sum(drop.times for drop in drops if drop.harmless)
     missed = f"{harmless}{' more' if lines else ''} {'was' if harmless == 1 else 'were'} dropped and missed by nobody"
-    lines += [missed] if harmless and not every else []
-    if untraced:
-        lines += [f"only counters are told, without packets and interfaces: {untraced}"]
-    return lines
+    return lines + ([missed] if harmless and not every else [])
