@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from lab.substrate import signals
 if TYPE_CHECKING:
     from lab.model import Topology
     from lab.observe.capture import Interface
+    from lab.observe.explain.watch import Explainer
     from lab.observe.wire import Wire
     from lab.plan import Plan, Stage, Step
     from lab.recipe import Recipe
@@ -156,6 +157,13 @@ class Lab:
 
         self.captures.append(Wire(self.interfaces(*where), filter))
         return self.captures[-1]
+
+    def explain(self) -> Explainer:
+        """What the kernel drops in the lab inside a `with` block, each with the setting that makes it do so: see
+        `lab.observe.explain.watch`."""
+        from lab.observe.explain.watch import Explainer
+
+        return Explainer({node.name: node.ns for node in self})
 
     @property
     def services(self) -> Iterator[Service]:
@@ -364,12 +372,24 @@ def _recipe(source: str | Path | Recipe, params: Mapping[str, object] | None) ->
 
 
 def _plan(recipe: Recipe) -> Plan:
-    from lab.plan import make_plan
-
     lacks = missing_features(recipe) + missing_programs(recipe)
     if lacks:
         raise HostError(lacks)
-    return make_plan(recipe.topology, recipe.services, _without_netem(recipe.topology), kernel_datapath(recipe.topology))
+    return planned(recipe)
+
+
+def planned(recipe: Recipe) -> Plan:
+    """What `up` does on this kernel, which may have to stand in for what it lacks. Needs no privilege."""
+    from lab.plan import make_plan
+
+    topology = recipe.topology
+    return make_plan(
+        topology,
+        recipe.services,
+        without_netem=_without(topology, "netem or tbf"),
+        without_dummy=_without(topology, "dummy or ifb"),
+        kernel_datapath=kernel_datapath(topology),
+    )
 
 
 def missing_programs(recipe: Recipe) -> list[Problem]:
@@ -380,7 +400,7 @@ def missing_programs(recipe: Recipe) -> list[Problem]:
     from lab.services.environment import has_program
 
     return in_file_order(
-        Problem(f"service {spec}: this host has no program {spec.argv[0]!r}", _bring(spec), recipe.document.place(spec.path))
+        Problem(f"service {spec}: this host has no program {spec.program!r}", _bring(spec), recipe.document.place(spec.path))
         for spec in recipe.services
         if not has_program(spec)
     )
@@ -409,6 +429,7 @@ def missing_features(recipe: Recipe) -> list[Problem]:
     from lab.recipe import in_file_order
     from lab.substrate import features
 
+    _know(recipe, features.NAMES)
     lacking = features.missing(feature for feature, _ in needs)
     hint = "use a kernel that has it, or load its module"
     return in_file_order(
@@ -429,8 +450,33 @@ def kernel_datapath(topology: Topology) -> bool:
     return features.has_openvswitch()
 
 
-def _without_netem(topology: Topology) -> bool:
+def _know(recipe: Recipe, features: Sequence[str]) -> None:
+    """Raises TopologyError where the file's `needs:` has a name that is no feature's."""
+    wrong = [(at, name) for at, name in enumerate(recipe.topology.features) if name not in features]
+    if wrong:
+        from lab.topology.words import did_you_mean
+
+        known = "there are: "
+        raise TopologyError(
+            [
+                Problem(
+                    f"no kernel has a feature {name!r}",
+                    did_you_mean(name, features, known),
+                    recipe.document.place(("needs", at)),
+                )
+                for at, name in wrong
+            ]
+        )
+
+
+def _without(topology: Topology, either: str) -> bool:
+    """Whether the topology asks for one of two features, and this kernel lacks the first; without the privilege to try it,
+    the kernel is taken to have it."""
     from lab.substrate import features
 
-    wanted = any(feature == "netem or tbf" for feature, _ in topology.needs())
-    return wanted and bool(features.missing(["netem"]))
+    if not any(feature == either for feature, _ in topology.needs()):
+        return False
+    try:
+        return bool(features.missing([either.partition(" or ")[0]]))
+    except PermissionError:
+        return False

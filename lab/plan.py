@@ -68,9 +68,12 @@ class MakeDevice(Step):
 
     interface: Interface
     parent: int | None = None
+    instead_of: str = ""
+    """The kind that was asked for, where the kernel lacks that."""
 
     def describe(self) -> str:
-        return f"make the {self.interface.kind} {self.interface}{_stands_on(self.interface)}{_extras(self.interface)}"
+        other = f", for this kernel has no {self.instead_of}" if self.instead_of else ""
+        return f"make the {self.interface.kind} {self.interface}{_stands_on(self.interface)}{_extras(self.interface)}{other}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +234,16 @@ class Plan:
 
 
 def make_plan(
-    topology: Topology, services: Iterable[ServiceSpec] = (), without_netem: bool = False, kernel_datapath: bool = False
+    topology: Topology,
+    services: Iterable[ServiceSpec] = (),
+    without_netem: bool = False,
+    kernel_datapath: bool = False,
+    without_dummy: bool = False,
 ) -> Plan:
     """The steps of `topology`, in the order in which they are done; `services` come last, those of different nodes side by
-    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf. `kernel_datapath`: whether the kernel has
-    one for Open vSwitches, which then serves where the file does not say otherwise."""
+    side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf; `without_dummy`: the same, a dummy is what
+    it may be otherwise. `kernel_datapath`: whether the kernel has one for Open vSwitches, which then serves where the file
+    does not say otherwise."""
     nodes = topology.nodes.values()
     started = [StartService(each.node, each) for each in services]
     daemons = [each for each in started if _makes_ovs(topology, each.service)]
@@ -255,7 +263,7 @@ def make_plan(
     for node in order:
         if node in switches[:1]:
             steps += _open_vswitches(switches, daemons, userspace)
-        steps += _configuration(node, born, met, without_netem)
+        steps += _configuration(node, born, met, without_netem, without_dummy)
     for node in nodes:
         steps += _neighbours(node)
     return Plan(topology, (*steps, *(each for each in started if each not in daemons)))
@@ -342,10 +350,10 @@ def _met_by(topology: Topology, userspace: Set[str]) -> Set[_End]:
     return {(end.node, end.name) for end in ends if not _CHECKSUMMING.intersection(end.offloads)}
 
 
-def _configuration(node: Node, born: Set[_End], met: Set[_End], without_netem: bool) -> Iterator[Step]:
+def _configuration(node: Node, born: Set[_End], met: Set[_End], without_netem: bool, without_dummy: bool) -> Iterator[Step]:
     """`born`: the ports that are raised already, and enslaved; between two switches only the near one can. `met`: what meets
     a datapath in userspace."""
-    yield from _devices(node)
+    yield from (_stand_in(step) if without_dummy else step for step in _devices(node))
     yield from _masters(node, born)
     yield from _tuning(node, met)
     for interface in node.interfaces:
@@ -371,7 +379,13 @@ def _parent(node: Node, interface: Interface) -> int | None:
     return node.interface(interface.parent).index if interface.parent else None
 
 
-def _devices(node: Node) -> Iterator[Step]:
+def _stand_in(step: MakeDevice) -> MakeDevice:
+    """What is made where the kernel has no dummy."""
+    other = getattr(step.interface.spec, "otherwise", None)
+    return replace(step, interface=replace(step.interface, kind=other), instead_of=step.interface.kind) if other else step
+
+
+def _devices(node: Node) -> Iterator[MakeDevice]:
     for interface in node.interfaces:
         if interface.kind not in ("lo", "veth", "internal") and not _is_switch_bridge(node, interface):
             yield MakeDevice(node.name, interface, _parent(node, interface))

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from lab.drawing.picture import Picture
     from lab.live import Lab
     from lab.observe.evidence import Watch
+    from lab.observe.explain import watch as explaining
     from lab.observe.journal import Journal
     from lab.observe.kmsg import Log
     from lab.observe.wire import Wire
     from lab.recipe import Recipe
     from lab.report.results import Capture, Recorded, Table
+    from lab.substrate.drops import Drops
 
 SECTION = "lab: "
 """What the titles of our sections in a test's report begin with."""
@@ -53,11 +55,14 @@ class _Open:
     watch: Watch
     recipe: Recipe
     journal: Journal
+    explained: explaining.Explainer
     failed: bool = False
 
 
 _OPEN = pytest.StashKey[_Open]()
 _FAULT_OF_OURS = pytest.StashKey[Exception]()
+_DROPS: pytest.StashKey[tuple[Drops | None, str]] = pytest.StashKey()
+"""What traces drops for all tests of the run, or why that cannot be."""
 _RECIPES = pytest.StashKey[dict[tuple[str, str], "Recipe"]]()
 
 
@@ -88,6 +93,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*features): features of the kernel that the test needs beside its topology's")
     config.stash[_RECIPES] = {}
     _sets(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    drops, _ = config.stash.get(_DROPS, (None, ""))
+    if drops is not None:
+        drops.close()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -149,9 +160,11 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Watch() as watch, journal.keeping() as kept:
         with _our_matter(item):
             up = _up(item, recipe, request.config.getoption("lab_keep_on_failure"))
-        opened = item.stash[_OPEN] = _Open(up, watch, recipe, kept)
+        explained = _explaining(request.config, up)
+        opened = item.stash[_OPEN] = _Open(up, watch, recipe, kept, explained)
         try:
-            yield up
+            with explained:
+                yield up
         finally:
             del item.stash[_OPEN]
             if not (opened.failed and request.config.getoption("lab_keep_on_failure")):
@@ -291,6 +304,20 @@ def _up(item: pytest.Item, recipe: Recipe, keep: bool) -> Lab:
         raise
 
 
+def _explaining(config: pytest.Config, up: Lab) -> explaining.Explainer:
+    """Tracing begins with the first lab of the run, and goes on for all."""
+    from lab.errors import HostError
+    from lab.observe.explain import watch
+    from lab.substrate import drops
+
+    if _DROPS not in config.stash:
+        try:
+            config.stash[_DROPS] = drops.Drops(), ""
+        except HostError as error:
+            config.stash[_DROPS] = None, str(error)
+    return watch.Explainer({node.name: node.ns for node in up}, *config.stash[_DROPS])
+
+
 def _lacking(recipe: Recipe) -> bool:
     from lab.live import missing_features
 
@@ -330,6 +357,8 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
     record = up.record
     facts = {"name": up.name, "topology": record.source, "parameters": _pairs(record.params)}
     sections = opened.watch.collect({node.name: node.ns for node in up}, facts, lambda: up.rendered)
+    if dropped := _dropped(opened.explained):
+        sections["packets that the kernel dropped"] = dropped
     if services := _services(up):
         sections["services"] = services
     if steps := opened.journal.lines():
@@ -346,6 +375,14 @@ def _evidence(config: pytest.Config, opened: _Open) -> dict[str, str]:
             )
         )
     return sections
+
+
+def _dropped(explained: explaining.Explainer) -> str:
+    """Evidence never takes the place of the failure that it stands beside."""
+    try:
+        return str(explained) if any(not drop.harmless for drop in explained.drops) or explained.untraced else ""
+    except Exception as error:
+        return f"could not be read: {type(error).__name__}: {error}"
 
 
 def _captured_at(wire: Wire) -> str:

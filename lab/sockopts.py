@@ -90,27 +90,33 @@ class Md5Key:
     key: bytes
     prefix: int | None = None
     index: int = 0
+    port: int = 0
+    """The kernel does not look at it: a key is the peer's on all of its ports."""
 
     def packed(self) -> bytes:
         """struct tcp_md5sig of include/uapi/linux/tcp.h. Raises ValueError for a key of more than 80 bytes."""
         if len(self.key) > MD5_KEY_MOST:
             raise ValueError(f"a key has {MD5_KEY_MOST} bytes at most, not {len(self.key)}")
         flags = (_MD5_PREFIX if self.prefix is not None else 0) | (_MD5_IFINDEX if self.index else 0)
-        return _MD5SIG.pack(_sockaddr(self.peer), flags, self.prefix or 0, len(self.key), self.index, self.key)
+        return _MD5SIG.pack(_sockaddr(self.peer, self.port), flags, self.prefix or 0, len(self.key), self.index, self.key)
 
 
 def sign(sock: socket.socket, key: Md5Key) -> None:
-    """Signs and demands signatures of what goes to and comes from the peer. EINVAL where the families of socket and peer
-    differ or a prefix is longer than its address; ENOENT where there is no key to take away."""
+    """Signs and demands signatures of what goes to and comes from the peer; of several keys that of the longest prefix.
+
+    Needs no privilege. On a listening socket it is that of connections to come, which keep their own. EINVAL where the families
+    of socket and peer differ (of an IPv6 socket's IPv4 peers the address is ::ffff:10.0.0.1), a prefix is longer than its
+    address, or `index` is that of no VRF; ENOENT where there is no key to take away."""
     option = TCP_MD5SIG if key.prefix is None and not key.index else TCP_MD5SIG_EXT
     sock.setsockopt(socket.IPPROTO_TCP, option, key.packed())
 
 
-def _sockaddr(address: str) -> bytes:
-    """struct sockaddr_in or sockaddr_in6 with port 0, padded to sockaddr_storage by who packs it."""
+def _sockaddr(address: str, port: int) -> bytes:
+    """struct sockaddr_in or sockaddr_in6, padded to sockaddr_storage by who packs it."""
+    number = socket.htons(port)
     if ":" in address:
-        return struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, socket.inet_pton(socket.AF_INET6, address), 0)
-    return struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+        return struct.pack("=HHI16sI", socket.AF_INET6, number, 0, socket.inet_pton(socket.AF_INET6, address), 0)
+    return struct.pack("=HH4s8x", socket.AF_INET, number, socket.inet_aton(address))
 
 
 def _is_v6(sock: socket.socket) -> bool:

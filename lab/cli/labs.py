@@ -173,7 +173,7 @@ def run_on_node(lab: str, node: str, argv: tuple[str, ...]) -> int:
 
     See also: lab shell, lab wait
     """
-    return _execute(lab, node, Start(argv[1:] if argv[0] == "--" else argv, prompt.environment(lab, node)))
+    return execute(lab, node, Start(argv[1:] if argv[0] == "--" else argv, prompt.environment(lab, node)))
 
 
 @click.command()
@@ -197,20 +197,22 @@ def shell(lab: str, node: str) -> int:
 
     See also: lab exec
     """
-    return _execute(lab, node, (prompt.interactive if _on_terminal() else prompt.plain)(lab, node))
+    return execute(lab, node, (prompt.interactive if _on_terminal() else prompt.plain)(lab, node))
 
 
 def _on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _execute(lab: str, node: str, start: Start) -> int:
+def execute(lab: str, node: str, start: Start, plain: bool = False) -> int:
+    """The exit status; with `plain` it has the caller's streams and no terminal of its own."""
     from lab.errors import LabError
     from lab.substrate import terminal
 
     try:
         init = _attached(lab)[node].init()
-        return (terminal.interact if _on_terminal() else terminal.attached)(init, start.argv, env=start.env)
+        in_terminal = _on_terminal() and not plain
+        return (terminal.interact if in_terminal else terminal.attached)(init, start.argv, env=start.env)
     except LabError as error:
         say(f"lab: {error}")
     except OSError as error:

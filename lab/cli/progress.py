@@ -37,9 +37,9 @@ class Building:
     @cached_property
     def _steps(self) -> int:
         """Planned once more, since only a lab that takes its time is asked for it."""
-        from lab.plan import make_plan
+        from lab import live
 
-        return len(make_plan(self.recipe.topology, self.recipe.services).steps) if self.recipe else 0
+        return len(live.planned(self.recipe).steps) if self.recipe else 0
 
     def __str__(self) -> str:
         if self.recipe is None:

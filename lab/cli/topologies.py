@@ -101,8 +101,8 @@ def render(settings: Settings, topology: str, params: dict[str, object]) -> None
 def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
     """Print the steps that `up` would take.
 
-    All of them, in order and in words. Needs no root and makes nothing; `up` takes exactly these steps, unless this kernel
-    lacks netem and a link's rate is kept in another way.
+    All of them, in order and in words. Needs no root and makes nothing; `up` takes exactly these steps. What
+    this kernel lacks, and something else can stand in for, is found by trying: that needs root, or is taken to be there.
 
     \b
     Example:
@@ -111,10 +111,8 @@ def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
     See also: lab up
     """
     from lab import live, recipe
-    from lab.plan import make_plan
 
-    found = recipe.read(topology, params)
-    steps = make_plan(found.topology, found.services, kernel_datapath=live.kernel_datapath(found.topology)).steps
+    steps = live.planned(recipe.read(topology, params)).steps
     if settings.json:
         envelope("plan", [{"number": at, "node": step.node, "step": step.describe()} for at, step in enumerate(steps, 1)])
         return

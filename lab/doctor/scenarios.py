@@ -92,7 +92,7 @@ def read(name: str | Path) -> Needs:
         return Needs(problem=str(error.problems[0]).splitlines()[0])
     from lab.services.environment import has_program  # costs, and Jinja2 worked meanwhile
 
-    lacks = {each.argv[0]: each.package for each in found.services if each.package and not has_program(each)}
+    lacks = {each.program: each.package for each in found.services if each.package and not has_program(each)}
     return Needs(frozenset(feature for feature, _ in found.topology.needs()), lacks)
 
 

@@ -30,6 +30,7 @@ from lab.model.values import (
     DeviceSysctlKey,
     Directory,
     Expression,
+    FeatureName,
     FileName,
     IPAddress,
     IPNetwork,
@@ -173,6 +174,8 @@ class Given(InterfaceBody):
 
 class Dummy(InterfaceBody):
     kind: Literal["dummy"]
+    otherwise: Literal["ifb"] | None = None
+    """What stands in for it where the kernel has no dummy; an ifb needs no carrier either."""
 
 
 class Ifb(InterfaceBody):
@@ -478,6 +481,8 @@ class File(Written):
 
     name: LabName
     description: str = ""
+    needs: Annotated[tuple[FeatureName, ...], Many] = ()
+    """Features of the kernel, as `lab doctor` names them, that the commands on its nodes need: `[nfsd]`."""
     defaults: Annotated[Defaults, blank] = Defaults()
     nodes: dict[NodeName, Annotated[Node, blank]]
     links: Annotated[tuple[Link, ...], Many] = ()

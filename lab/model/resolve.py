@@ -127,7 +127,7 @@ def resolve(file: File, faults: Found) -> Topology:
         Link(frozen[near.node, near.name], frozen[far.node, far.name], path, file.links[int(path[1])].prefix)
         for near, far, path in pairs
     )
-    return Topology(file.name, file.description, nodes, links)
+    return Topology(file.name, file.description, nodes, links, file.needs)
 
 
 def _with_defaults(file: File) -> File:

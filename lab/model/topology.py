@@ -127,6 +127,8 @@ class Topology:
     description: str
     nodes: Mapping[str, Node]
     links: tuple[Link, ...]
+    features: tuple[str, ...] = ()
+    """Of the kernel, which the file asks for by `needs:`."""
 
     def interfaces(self) -> Iterator[Interface]:
         for node in self.nodes.values():
@@ -137,6 +139,7 @@ class Topology:
         for node in self.nodes.values():
             if node.kind == OVS:
                 yield _DATAPATHS[node.datapath or "auto"], node.path
+        yield from ((feature, ("needs", at)) for at, feature in enumerate(self.features))
         for interface in self.interfaces():
             yield from _needs(interface)
 
@@ -147,7 +150,8 @@ _DATAPATHS = {"auto": "openvswitch or tun", "userspace": "tun", "kernel": "openv
 
 def _needs(interface: Interface) -> Iterator[tuple[str, Path]]:
     if interface.kind not in ("veth", "lo", "internal"):
-        yield interface.kind, interface.path
+        other = getattr(interface.spec, "otherwise", None)
+        yield f"{interface.kind} or {other}" if other else interface.kind, interface.path
     if getattr(interface.spec, "vlan_filtering", False):
         yield "vlan_filtering", interface.path
     if interface.netem:

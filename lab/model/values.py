@@ -25,6 +25,7 @@ FILE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.@+-]{1,200}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9_./=-]+\Z")
 _COUNTER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+_FEATURE = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LISTEN = re.compile(r"(?:tcp|udp)/([0-9]{1,5})\Z", re.ASCII)
 _HELD = ("/proc", "/sys", "/dev", "/run/services")  # what every node has of its own, and what its services run in
 _SYSCTL = re.compile(r"[A-Za-z0-9_-]+([./][A-Za-z0-9_@+-]+)*\Z")
@@ -266,4 +267,7 @@ Listener = Annotated[str, AfterValidator(listener), _text({"examples": ["tcp/80"
 Expression = Annotated[str, AfterValidator(expression), _text({"format": "regex"})]
 NodePath = Annotated[str, AfterValidator(_path)]
 Directory = Annotated[str, AfterValidator(_directory), _text({"pattern": "^/"})]
+FeatureName = Annotated[
+    str, AfterValidator(_matches(_FEATURE, "a feature of the kernel", "lab doctor names them, such as bond or nfsd"))
+]
 Counter = Annotated[str, AfterValidator(snmp_counter)]

@@ -13,6 +13,7 @@ from lab.model.values import Argv, Directory, VariableName, Word, expression, li
 
 _TAG = re.compile(r"\{[{%#]")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_PROGRAM = re.compile(r"[\w.+/-]+\Z")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 
 
@@ -48,6 +49,8 @@ class RoleFile(Written):
 
     description: str
     package: Annotated[str, _like(_PACKAGE, "a Debian package")] | None = None
+    program: Annotated[str, _like(_PROGRAM, "a program")] | None = None
+    """What the package brings, where the command begins with another program, which then calls it."""
     command: Argv
     params: Any = None
     """Read by `lab.topology.params`, which a topology's are as well."""

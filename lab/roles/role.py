@@ -40,12 +40,14 @@ _LINE_ENDS = re.compile("\r\n?")
 @dataclass(frozen=True, slots=True)
 class Role:
     """`templates` and `files` are texts by name in the folder; `words` what of role.yaml is rendered for each service, by its
-    path there: words of `command`, `env` and `ready`, in the order of the file; `lines` are theirs."""
+    path there: words of `command`, `env` and `ready`, in the order of the file; `lines` are theirs. `calls` is the program that
+    the package brings, where the command begins with another."""
 
     name: str
     folder: Path
     description: str
     package: str | None
+    calls: str | None
     command: tuple[str, ...]
     params: Mapping[str, Param]
     directories: tuple[str, ...]
@@ -58,8 +60,8 @@ class Role:
 
     @property
     def program(self) -> str | None:
-        """What it runs, unless that depends on a parameter."""
-        return None if is_template(self.command[0]) else self.command[0]
+        """What the package brings: what it runs, or that calls; nothing where that depends on a parameter."""
+        return self.calls or (None if is_template(self.command[0]) else self.command[0])
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ def read_role(folder: Path) -> Role:
         folder=folder,
         description=declaration.description,
         package=declaration.package,
+        calls=declaration.program,
         command=declaration.command,
         params=MappingProxyType(params),
         directories=declaration.directories,

@@ -178,6 +178,7 @@ class _Reader:
             ready=ready,
             timeout=wished.timeout if "timeout" in wished.model_fields_set else role.timeout,
             package=role.package,
+            calls=role.calls,
             path=service.path,
         )
 

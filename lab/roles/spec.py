@@ -32,8 +32,8 @@ class ServiceSpec:
     """`argv[0]` is searched on the PATH of the services; `files` are names in the service's folder and their texts.
 
     `directories` are absolute paths of which the node has an empty one of its own, owned by `owner` (a user's name) or by
-    root. `timeout` is in seconds. `package` is the Debian package that brings the program, where that is known. `path`
-    is the service's place in the data of the topology file."""
+    root. `timeout` is in seconds. `package` is the Debian package that brings the program, where that is known; `calls`
+    is that program where `argv` begins with another. `path` is the service's place in the data of the topology file."""
 
     node: str
     name: str
@@ -45,12 +45,18 @@ class ServiceSpec:
     ready: Ready = Ready()
     timeout: float = 10.0
     package: str | None = None
+    calls: str | None = None
     path: Path = ()
 
     @property
     def folder(self) -> str:
         """Its folder, as its node sees it."""
         return f"{FOLDER}/{self.name}"
+
+    @property
+    def program(self) -> str:
+        """What the host must have."""
+        return self.calls or self.argv[0]
 
     def __str__(self) -> str:
         return f"{self.node}:{self.name}"

@@ -16,7 +16,7 @@ def environment(spec: ServiceSpec) -> Mapping[str, str]:
 
 def has_program(spec: ServiceSpec) -> bool:
     """Whether the host has what the service runs; one that is named relative to its folder comes with the service."""
-    program = spec.argv[0]
+    program = spec.program
     if "/" in program and not program.startswith("/"):
         return program.removeprefix("./") in spec.files
     return shutil.which(program, path=spec.env.get("PATH", PATH)) is not None

@@ -185,8 +185,9 @@ class Service:
         self._note(replace(self._life(), told_to_end=True))
         with found:
             session = found.pid()
-            found.signal(number)
-            if not readable(found.fileno(), time.monotonic() + patience):
+            if number != signal.SIGKILL:
+                found.signal(number)
+            if number == signal.SIGKILL or not readable(found.fileno(), time.monotonic() + patience):
                 found.kill()
             status = found.wait(_STOPPED_WITHIN)
         if session > 0:  # a child that lives a moment longer still holds what the next start wants: ports, locks

@@ -124,8 +124,9 @@ def main() -> None:
     """Serve one request and end."""
     for limit, wanted in _LIMITS.items():
         _, hard = resource.getrlimit(limit)
-        soft, most = (each if hard == resource.RLIM_INFINITY else min(each, hard) for each in (wanted, wanted + 1))
-        resource.setrlimit(limit, (soft, most))  # at the soft limit of time comes SIGXCPU, at the hard one SIGKILL
+        last = wanted + 1 if limit == resource.RLIMIT_CPU else wanted  # SIGXCPU, and SIGKILL at the hard limit
+        soft, most = (each if hard == resource.RLIM_INFINITY else min(each, hard) for each in (wanted, last))
+        resource.setrlimit(limit, (soft, most))
     if not os.read(0, 1):
         return
     _die_with_parent()

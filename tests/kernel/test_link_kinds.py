@@ -11,7 +11,7 @@ import pytest
 from support.commands import lab as command
 from support.world import look
 
-from lab import HostError, Lab, live, recipe
+from lab import HostError, Lab, TopologyError, live, recipe
 from lab.substrate import features
 
 pytestmark = pytest.mark.root
@@ -259,3 +259,21 @@ def test_asking_for_features_makes_nothing_anywhere() -> None:
 
 def test_an_alternative_is_missing_only_where_each_of_it_is() -> None:
     assert features.missing(["veth or dummy", "dummy or vrf or veth"]) == set()
+
+
+def test_a_dummy_that_may_be_otherwise_is_made_of_what_the_kernel_has(topology: Write) -> None:
+    if features.missing(["dummy or ifb"]):
+        pytest.skip("this kernel has neither")
+    text = "name: {name}\nnodes: {{a: {{interfaces: {{d: {{kind: dummy, otherwise: ifb, addresses: 10.0.0.1/32}}}}}}}}\n"
+    with Lab.up(topology(text)) as lab:
+        link = json.loads(lab["a"].run(["ip", "-j", "-d", "link", "show", "d"]).stdout)[0]
+    assert link["linkinfo"]["info_kind"] == ("ifb" if features.missing(["dummy"]) else "dummy")
+
+
+def test_a_feature_that_a_file_asks_for_is_missed_by_its_name(topology: Write) -> None:
+    text = "name: {name}\nneeds: [bond, nfsd, bridge]\nnodes: {{a: {{}}}}\n"
+    problems = live.missing_features(recipe.read(topology(text)))
+    missing = [name for name in ("bond", "nfsd", "bridge") if features.missing([name])]
+    assert [problem.message for problem in problems] == [f"this kernel has no {name}" for name in missing]
+    with pytest.raises(TopologyError, match="no kernel has a feature 'nfds'"):
+        live.missing_features(recipe.read(topology("name: {name}\nneeds: nfds\nnodes: {{a: {{}}}}\n")))

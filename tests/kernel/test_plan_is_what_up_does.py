@@ -38,7 +38,7 @@ def test_up_does_the_planned_steps_of_each_shipped_topology(file: Path) -> None:
         with pytest.raises(HostError, match="this kernel has no"):
             done_by_up(file)
         return
-    planned = plan.make_plan(found.topology, found.services, kernel_datapath=live.kernel_datapath(found.topology)).steps
+    planned = live.planned(found).steps
     assert [step.describe() for step in done_by_up(file)] == [step.describe() for step in planned]
 
 

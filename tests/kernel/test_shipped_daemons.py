@@ -13,7 +13,7 @@ from support.nodes import until
 
 from lab import Lab, StepError, TopologyError
 from lab.node import Node
-from lab.observe.conditions import Addressed, Anycast, Gone
+from lab.observe.conditions import Addressed, Anycast, Gone, Routed
 from lab.services.living import Service
 
 pytestmark = pytest.mark.root
@@ -86,6 +86,25 @@ links:
   - {{endpoints: ["a:eth0", sw]}}
   - {{endpoints: ["b:eth0", sw]}}
 """
+PEERS = """\
+name: {name}
+nodes:
+  a:
+    services: {{frr: {{FRR}}}}
+    interfaces: {{vip: {{kind: dummy, otherwise: ifb, addresses: [10.1.0.1/32, "2001:db8:1::1/128"]}}}}
+  b:
+    services: {{OTHER: {{BIRD}}}}
+    interfaces: {{vip: {{kind: dummy, otherwise: ifb, addresses: [10.2.0.2/32, "2001:db8:2::2/128"]}}}}
+links:
+  - endpoints: ["a:eth0", "b:eth0"]
+    nodad: true
+    addresses: {{a: [10.0.0.1/24, "2001:db8::1/64"], b: [10.0.0.2/24, "2001:db8::2/64"]}}
+"""
+OSPF = "ospf: [vip, eth0], ospf6: [vip, eth0], passive: [vip], hello: 1, dead: 4, retransmit: 2, router_id: 10.9.9.PLACE"
+BGP = (
+    "asn: 6500PLACE, router_id: 10.9.9.PLACE, networks: [10.PLACE.0.PLACE/32], connect: 1, bfd: 100,"
+    " neighbours: {{10.0.0.OTHER: {{asn: 6500OTHER, password: secret}}}}"
+)
 UNSERVED = """\
 name: {name}
 nodes: {{s: {{}}, a: {{services: {{dhcpcd: {{timeout: 2}}}}}}}}
@@ -275,3 +294,69 @@ def test_the_same_lab_twice_with_the_same_daemons_side_by_side(up: Up) -> None:
             assert lab["s"].services["dnsmasq"].log.count("DHCPACK") == 1
         two["s"].services["dnsmasq"].stop()
         assert one["s"].services["dnsmasq"].state().running
+
+
+def peers(other: str, params: str) -> str:
+    """Two routers, the one with FRR, the other with `other`, and the same parameters but for whose they are."""
+    mine, its = (params.replace("PLACE", here).replace("OTHER", there) for here, there in (("1", "2"), ("2", "1")))
+    return PEERS.replace("FRR", mine).replace("OTHER", other).replace("BIRD", its)
+
+
+def vtysh(node: Node, command: str) -> str:
+    return node.run(["vtysh", "-c", command]).stdout
+
+
+LEARNED = ("10.2.0.2/32", "2001:db8:2::2/128")
+
+
+@pytest.mark.parametrize("other", ["frr", "bird"])
+def test_frr_and_its_neighbour_speak_ospf_over_both_families_and_again_after_frr_was_killed(up: Up, other: str) -> None:
+    with up(peers(other, OSPF)) as lab:
+        a, service = lab["a"], lab["a"].services["frr"]
+        for prefix in LEARNED:
+            a.wait(Routed(prefix), 20)
+        assert "Full/" in vtysh(a, "show ip ospf neighbor")
+        is_restarted_after_sigkill(service)
+        until("the neighbour is back", lambda: "Full/" in vtysh(a, "show ip ospf neighbor"))
+        assert service.stop() == 0
+        for prefix in LEARNED:
+            a.wait(Gone(Routed(prefix)))
+
+
+def test_frr_ends_as_a_whole_when_one_of_its_daemons_ends_and_says_which(up: Up) -> None:
+    with up(peers("frr", OSPF)) as lab:
+        a, service = lab["a"], lab["a"].services["frr"]
+        a.run(["sh", "-c", "kill -KILL $(cat /run/frr/ospfd.pid)"])
+        until("the service has ended", lambda: service.state().died)
+        assert "ospfd was killed by signal 9" in service.log
+        assert a.run(["pidof", "zebra", "ospf6d"], check=False).stdout == ""
+        service.start()
+        service.wait_ready()
+
+
+@pytest.mark.parametrize("other", ["frr", "bird"])
+def test_bgp_with_a_password_and_bfd_is_established_with_its_neighbour(up: Up, other: str) -> None:
+    with up(peers(other, BGP)) as lab:
+        a, b = lab["a"], lab["b"]
+        a.wait(Routed("10.2.0.2/32"), 20)
+        b.wait(Routed("10.1.0.1/32"), 20)
+        until("BFD is up", lambda: "Status: up" in vtysh(a, "show bfd peers"))
+
+
+def test_bird_is_asked_by_birdc_and_starts_again_after_it_was_killed(up: Up) -> None:
+    with up(peers("bird", OSPF)) as lab:
+        b = lab["b"]
+        b.wait(Routed("10.1.0.1/32"), 20)
+        assert "Full/PtP" in b.run(["birdc", "show", "ospf", "neighbors", "ospf4"]).stdout
+        is_restarted_after_sigkill(b.services["bird"])
+        assert "Daemon is up and running" in b.run(["birdc", "show", "status"]).stdout
+
+
+def test_frr_that_was_mis_configured_fails_up_with_the_line_that_it_does_not_know(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)start frr\n.*% Unknown command.*: route-banana"):
+        up(peers("frr", OSPF + ", lines: route-banana")).__enter__()
+
+
+def test_bird_that_was_mis_configured_fails_up_with_what_it_says(up: Up) -> None:
+    with pytest.raises(StepError, match=r"(?s)step failed on node b: start bird\n.*bird.conf:\d+:\d+ syntax error"):
+        up(PEERS.replace("FRR", "").replace("OTHER", "bird").replace("BIRD", "lines: banana")).__enter__()

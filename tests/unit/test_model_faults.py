@@ -135,7 +135,7 @@ def test_what_has_not_the_form_of_a_topology(tmp_path: Path, text: str, said: li
 
 UNKNOWN_KEYS: list[tuple[str, str, str]] = [
     ("▶nmae: y\nname: x\nnodes: {}\n", "nmae", "did you mean 'name'?"),
-    ("name: x\nnodes: {}\n▶colour: red\n", "colour", "known here: defaults, description, links, name, nodes"),
+    ("name: x\nnodes: {}\n▶colour: red\n", "colour", "known here: defaults, description, links, name, needs, nodes"),
     ("name: x\nnodes: {a: {▶route: []}}\n", "route", "did you mean 'routes'?"),
     ("name: x\nnodes: {routes: {▶rutes: []}}\n", "rutes", "did you mean 'routes'?"),
     ("name: x\nnodes: {a: {routes: [{to: default, ▶vai: 10.0.0.1}]}}\n", "vai", "did you mean 'via'?"),
@@ -900,7 +900,7 @@ def test_several_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Pa
             too_small(1000, "a:d"),
             (
                 "unknown key 'colour'",
-                "known here: addresses, kind, mac, mtu, netem, offloads, sysctls, up, vlan",
+                "known here: addresses, kind, mac, mtu, netem, offloads, otherwise, sysctls, up, vlan",
             ),
             ("node 'c' does not exist", "add it under nodes:"),
             ("10.0.1.1 lies outside the link's prefix 10.0.0.0/24", "choose an address in 10.0.0.0/24"),

@@ -307,5 +307,15 @@ def test_a_topology_names_the_features_that_it_needs_and_the_places_that_ask() -
     )
 
 
+def test_a_dummy_may_be_otherwise_and_a_file_may_ask_for_features_itself() -> None:
+    devices: Data = {"d": {"kind": "dummy", "otherwise": "ifb"}}
+    topology = parse({"name": "x", "needs": ["nfsd", "bond"], "nodes": {"a": {"interfaces": devices}}})
+    assert list(topology.needs()) == [
+        ("nfsd", ("needs", 0)),
+        ("bond", ("needs", 1)),
+        ("dummy or ifb", ("nodes", "a", "interfaces", "d")),
+    ]
+
+
 def test_two_hosts_on_a_wire_need_nothing() -> None:
     assert not list(built({"a": {}, "b": {}}, [{"endpoints": ["a", "b"]}]).needs())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lab.model import parse
-from lab.plan import Impair, Plan, SetSysctl, Step, device_sysctl_parts, make_plan
+from lab.plan import Impair, MakeDevice, Plan, SetSysctl, Step, device_sysctl_parts, make_plan
 from lab.sysctls import sysctl_parts
 
 Data = dict[str, Any]
@@ -376,3 +376,11 @@ def test_mtu_and_mac_are_told_with_the_device() -> None:
 def test_a_step_without_words_of_its_own_has_none() -> None:
     with pytest.raises(NotImplementedError):
         Step("a").describe()
+
+
+def test_where_the_kernel_has_no_dummy_what_stands_in_for_it_is_made_and_said() -> None:
+    nodes: Data = {"a": {"interfaces": {"d": {"kind": "dummy", "otherwise": "ifb"}, "e": {"kind": "dummy"}}}}
+    topology = parse({"name": "x", "nodes": nodes, "links": []})
+    made = [step for step in make_plan(topology, without_dummy=True).steps if isinstance(step, MakeDevice)]
+    assert [step.describe() for step in made] == ["make the ifb a:d, for this kernel has no dummy", "make the dummy a:e"]
+    assert [step.interface.kind for step in make_plan(topology).steps if isinstance(step, MakeDevice)] == ["dummy", "dummy"]

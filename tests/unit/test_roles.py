@@ -10,6 +10,7 @@ from support.roles import LEAST, specs, write_role
 
 from lab.errors import TopologyError
 from lab.roles.role import Role, read_role
+from lab.services.environment import has_program
 from lab.topology import limits
 
 Problems = list[tuple[str, str | None]]
@@ -306,3 +307,9 @@ def test_the_templates_of_one_role_do_not_see_those_of_another(tmp_path: Path) -
     write_role(tmp_path, "r", files={"f.j2": "{% include '_theirs.j2' %}"})
     with pytest.raises(TopologyError, match=r"there is no '_theirs.j2' in the role's folder"):
         specs(tmp_path, "{other: , r: }")
+
+
+def test_a_role_names_the_program_that_its_command_calls(tmp_path: Path) -> None:
+    write_role(tmp_path, "mine", "description: d\nprogram: /usr/lib/none/daemon\ncommand: [sh, -c, x]\npackage: none\n")
+    (spec,) = specs(tmp_path, "{mine: }")
+    assert (spec.program, spec.argv[0], has_program(spec)) == ("/usr/lib/none/daemon", "sh", False)

@@ -37,8 +37,10 @@ def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
     found = [(name, role.program, role.package) for name, role in shipped_roles().items()]
     assert found == [
         ("anycast", "python3", "python3"),
+        ("bird", "bird", "bird2"),
         ("dhcpcd", "dhcpcd", "dhcpcd-base"),
         ("dnsmasq", "dnsmasq", "dnsmasq-base"),
+        ("frr", "/usr/lib/frr/zebra", "frr"),
         ("http", "python3", "python3"),
         ("kea-dhcp6", "kea-dhcp6", "kea-dhcp6-server"),
         ("keepalived", "keepalived", "keepalived"),
@@ -561,3 +563,210 @@ def test_the_small_transparent_proxy_is_told_what_its_parameters_ask_for(
     assert spec.argv == ("python3", "-I", "-u", "tproxy.py", *arguments)
     assert spec.ready == Ready(line="^listening$")
     assert dict(spec.files) == {"tproxy.py": (shipped_templates() / "tproxy" / "tproxy.py").read_text()}
+
+
+# -- frr and bird
+
+SPEAKS = (
+    "ospf: [lo, eth0], ospf6: [eth0], passive: [lo], cost: {eth0: 7}, hello: 1, dead: 4, retransmit: 2,"
+    " redistribute: [connected]"
+)
+BFD = 'bfd: 50, multiplier: 5, src: [10.0.0.1, "2001:db8::1"]'
+PEERS = (
+    "asn: 65001, networks: [10.9.0.0/16],"
+    ' neighbours: {10.0.0.2: {asn: 65002, password: secret, multihop: true}, "2001:db8::2": 65003}'
+)
+FRR_OSPF = """\
+frr defaults traditional
+hostname a
+router-id 10.0.0.1
+interface lo
+ ip ospf area 0.0.0.0
+ ip ospf cost 10
+ ip ospf passive
+exit
+interface eth0
+ ip ospf area 0.0.0.0
+ ip ospf cost 7
+ ip ospf network point-to-point
+ ip ospf hello-interval 1
+ ip ospf dead-interval 4
+ ip ospf retransmit-interval 2
+ ipv6 ospf6 area 0.0.0.0
+ ipv6 ospf6 cost 7
+ ipv6 ospf6 network point-to-point
+ ipv6 ospf6 hello-interval 1
+ ipv6 ospf6 dead-interval 4
+ ipv6 ospf6 retransmit-interval 2
+exit
+router ospf
+ ospf router-id 10.0.0.1
+ redistribute connected
+exit
+router ospf6
+ ospf6 router-id 10.0.0.1
+ redistribute connected
+exit
+
+"""
+FRR_BGP = """\
+router bgp 65001
+ bgp router-id 10.0.0.1
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ no bgp network import-check
+ timers bgp 60 180
+ neighbor 10.0.0.2 remote-as 65002
+ neighbor 10.0.0.2 password secret
+ neighbor 10.0.0.2 ebgp-multihop
+ neighbor 10.0.0.2 timers connect 120
+ neighbor 2001:db8::2 remote-as 65003
+ neighbor 2001:db8::2 timers connect 120
+ address-family ipv4 unicast
+  neighbor 10.0.0.2 activate
+  network 10.9.0.0/16
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor 2001:db8::2 activate
+ exit-address-family
+exit
+
+"""
+BIRD_OSPF = """\
+protocol ospf v2 ospf4 {
+    ecmp yes;
+    ipv4 {
+        export filter to_ospf;
+    };
+    area 0.0.0.0 {
+        interface "lo" {
+            cost 10;
+            stub yes;
+        };
+        interface "eth0" {
+            cost 7;
+            type ptp;
+            hello 1;
+            dead 4;
+            retransmit 2;
+            bfd no;
+        };
+    };
+}
+"""
+BIRD_BGP = """\
+protocol bgp {
+    local as 65001;
+    neighbor 10.0.0.2 as 65002;
+    password "secret";
+    multihop;
+    keepalive time 60;
+    hold time 180;
+    connect retry time 120;
+    error wait time 60, 300;
+    bfd no;
+    ipv4 {
+        import all;
+        export filter to_bgp;
+    };
+}
+"""
+
+
+def test_frr_runs_the_daemons_that_it_is_asked_for_and_is_ready_once_all_are_configured(tmp_path: Path) -> None:
+    spec = made(tmp_path, f"{{frr: {{{SPEAKS}}}}}")
+    assert spec.argv == ("python3", "-I", "-u", "frr.py", "zebra", "ospfd", "ospf6d")
+    assert (spec.program, spec.package, spec.owner) == ("/usr/lib/frr/zebra", "frr", "frr")
+    assert (spec.directories, spec.ready) == (("/etc/frr", "/var/lib/frr"), Ready(line="^configured$"))
+    all_of_them = made(tmp_path, f"{{frr: {{{PEERS}, bfd: 100, daemons: [staticd]}}}}")
+    assert all_of_them.argv[4:] == ("zebra", "bfdd", "bgpd", "staticd")
+
+
+def test_frr_speaks_ospf_over_both_families_as_it_is_told(tmp_path: Path) -> None:
+    assert made(tmp_path, f"{{frr: {{{SPEAKS}}}}}").files["frr.conf"] == FRR_OSPF
+
+
+def test_frr_knows_its_neighbours_of_bgp(tmp_path: Path) -> None:
+    assert made(tmp_path, f"{{frr: {{{PEERS}}}}}").files["frr.conf"].endswith(FRR_BGP)
+
+
+def test_frr_prefers_a_source_for_each_family_and_watches_links_by_bfd(tmp_path: Path) -> None:
+    text = made(tmp_path, f"{{frr: {{{SPEAKS}, {BFD}, throttle: false, lines: 'log syslog'}}}}").files["frr.conf"]
+    lines = text.splitlines()
+    added = [line for line in lines if line not in FRR_OSPF.splitlines()]
+    assert added == [
+        "bfd",
+        " profile lab",
+        "  transmit-interval 50",
+        "  receive-interval 50",
+        "  detect-multiplier 5",
+        " exit",
+        "route-map SRC4 permit 10",
+        " set src 10.0.0.1",
+        "ip protocol ospf route-map SRC4",
+        "ip protocol bgp route-map SRC4",
+        "route-map SRC6 permit 10",
+        " set src 2001:db8::1",
+        "ipv6 protocol ospf6 route-map SRC6",
+        "ipv6 protocol bgp route-map SRC6",
+        " ip ospf bfd profile lab",
+        " ipv6 ospf6 bfd profile lab",
+        " timers throttle lsa all 0",
+        " timers lsa min-arrival 0",
+        " timers throttle spf 0 50 500",
+        " timers lsa min-arrival 0",
+        " timers throttle spf 0 50 500",
+        "log syslog",
+    ]
+
+
+def test_bird_speaks_ospf_and_bgp_as_it_is_told(tmp_path: Path) -> None:
+    spec = made(tmp_path, f"{{bird: {{{SPEAKS}, {PEERS}}}}}")
+    assert (spec.program, spec.package, spec.ready) == ("bird", "bird2", Ready(answer=("birdc", "show", "status")))
+    text = spec.files["bird.conf"]
+    assert BIRD_OSPF in text
+    assert BIRD_BGP in text
+    assert "filter to_ospf {\n    if source = RTS_DEVICE then accept;\n    reject;\n}\n" in text
+    assert "protocol static networks4 {\n    ipv4;\n    route 10.9.0.0/16 unreachable;\n}\n" in text
+
+
+def test_bird_prefers_a_source_for_each_family_and_watches_links_by_bfd(tmp_path: Path) -> None:
+    text = made(tmp_path, f"{{bird: {{{SPEAKS}, {BFD}}}}}").files["bird.conf"]
+    assert "interval 50 ms;\n        multiplier 5;" in text
+    assert text.count("bfd yes;") == 2
+    assert [line.strip() for line in text.splitlines() if "prefsrc" in line] == [
+        "krt_prefsrc = 10.0.0.1;",
+        "krt_prefsrc = 2001:db8::1;",
+    ]
+
+
+@pytest.mark.parametrize("words", ["", SPEAKS, f"{SPEAKS}, {BFD}", f"{SPEAKS}, {PEERS}"])
+def test_birds_own_parser_takes_what_is_made(tmp_path: Path, words: str) -> None:
+    text = made(tmp_path, f"{{bird: {{{words}}}}}").files["bird.conf"]
+    parsed(tmp_path, "bird.conf", text, "bird", "-p", "-c", "")
+
+
+@pytest.mark.parametrize("role", ["frr", "bird"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("ospf: [eth7]", "node a has no interface eth7"),
+        ("ospf: [eth0], passive: [lo]", "lo speaks no OSPF: name it in ospf or ospf6 as well"),
+        ("networks: [10.9.0.0/16]", "BGP needs the AS number of this node: give asn"),
+        (
+            "asn: 1, neighbours: {10.0.0.2: {asn: 2, pasword: x}}",
+            "neighbour 10.0.0.2 has no pasword: it has asn, password, source, multihop",
+        ),
+        ("asn: 1, neighbours: {10.0.0.2: {password: x}}", "neighbour 10.0.0.2 needs its AS number: write asn: NUMBER"),
+        ("src: [10.0.0.1, 10.0.0.2]", "src has one address of a family"),
+    ],
+)
+def test_a_routing_daemon_refuses_what_it_would_be_silent_about(tmp_path: Path, role: str, words: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        made(tmp_path, f"{{{role}: {{{words}}}}}")
+    assert [each.message for each in caught.value.problems] == [f"role {role}: {message}"]
+
+
+def test_a_node_without_an_ipv4_address_needs_a_router_id(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError, match="node c has no IPv4 address to be known by: give router_id"):
+        specs(tmp_path, "{}", "  c: {services: {frr: }}\n")
