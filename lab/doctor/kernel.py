@@ -50,6 +50,7 @@ USES = {
     "nfsd": Use("NFS servers on nodes", "CONFIG_NFSD", "nfsd"),
     "drop_monitor": Use("watching dropped packets (drop_monitor)", "CONFIG_NET_DROP_MONITOR", "drop_monitor"),
     "drop_reasons": Use("the reason of each drop (tracing of skb:kfree_skb)", "CONFIG_TRACEPOINTS, from Linux 5.17 on"),
+    "martian_log": Use("log_martians: a line of the kernel's log for each martian", "CONFIG_IP_ROUTE_VERBOSE"),
     "btf": Use("BPF programs that fit every kernel (BTF)", "CONFIG_DEBUG_INFO_BTF"),
 }
 

@@ -22,6 +22,8 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from lab.model.values import (
+    PCP_MOST,
+    PRIORITY_MOST,
     Argv,
     BitsPerSecond,
     Counter,
@@ -40,8 +42,10 @@ from lab.model.values import (
     Microseconds,
     NodeName,
     NodePath,
+    PcpKey,
     Percent,
     Prefixed,
+    PriorityKey,
     RoleName,
     ServiceName,
     SysctlKey,
@@ -193,6 +197,10 @@ class Vlan(InterfaceBody):
     parent: DeviceName
     id: VlanId
     protocol: Literal["802.1Q", "802.1ad"] = "802.1Q"
+    ingress_qos: dict[PcpKey, Annotated[int, Field(ge=0, le=PRIORITY_MOST)]] = Field(default_factory=dict)
+    """Priority of the tag of a frame that comes in (PCP, 0 to 7) -> priority that its packet then has (SO_PRIORITY)."""
+    egress_qos: dict[PriorityKey, Annotated[int, Field(ge=0, le=PCP_MOST)]] = Field(default_factory=dict)
+    """Priority of a packet that goes out (SO_PRIORITY) -> priority in the tag; 0 for those that are not named."""
 
 
 class Bridge(InterfaceBody):
@@ -215,7 +223,9 @@ class Bond(InterfaceBody):
         "active-backup"
     )
     miimon: Annotated[int, Field(ge=0, le=2**31 - 1)] = 100
-    """Milliseconds between two looks at the carrier."""
+    """Milliseconds between two looks at the carrier; 0 never looks."""
+    num_grat_arp: Annotated[int, Field(ge=0, le=255)] | None = None
+    """How often a new active member announces the bond's addresses, to the switches as well; the kernel's default is 1."""
 
 
 class Vxlan(InterfaceBody):

@@ -246,6 +246,23 @@ SysctlValue = Annotated[
     WithJsonSchema({"anyOf": [{"type": t} for t in ("integer", "boolean", "string")]}),
 ]
 SysctlKey = Annotated[str, AfterValidator(_sysctl_key)]
+
+
+def _up_to(most: int, what: str) -> Callable[[str], str]:
+    """A key that is a number: the keys of a mapping are text."""
+
+    def check(text: str) -> str:
+        plain = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+        if not plain or str(int(text)) != text or int(text) > most:
+            raise wrong(f"{text!r} is no {what}", f"write a number from 0 to {most}")
+        return text
+
+    return check
+
+
+PCP_MOST, PRIORITY_MOST = 7, 2**32 - 1  # the three bits of IEEE 802.1Q, and skb->priority
+PcpKey = Annotated[str, AfterValidator(_up_to(PCP_MOST, "priority of a VLAN tag"))]
+PriorityKey = Annotated[str, AfterValidator(_up_to(PRIORITY_MOST, "priority of a packet"))]
 DeviceSysctlKey = Annotated[str, AfterValidator(_device_sysctl_key)]
 ServiceName = Annotated[
     str, AfterValidator(_matches(_SERVICE, "a service", "write up to 63 letters, digits, _ or -, none of them - at the start"))

@@ -6,8 +6,9 @@ that was added first, and refuses what did not come in by that interface (rp_fil
 fib_validate_source). The filter in force is the greater of conf.all's and the interface's own. What a router passes on is
 filtered in the same way, which breaks asymmetric paths: a question that comes in where its answer does not go out.
 
-A text of 2012 tells of the two LANs as VLANs on one cable (lan=vlan), and finds the reason in the kernel's log alone; today it
-shows in /proc/net/stat/rt_cache as well, and for IP in TcpExtIPReversePathFilter, which never counts ARP.
+A text of 2012 tells of the two LANs as VLANs on one cable (lan=vlan; the last checks are about these), and finds the reason in
+the kernel's log alone; today it shows in /proc/net/stat/rt_cache as well, and for IP in TcpExtIPReversePathFilter, which never
+counts ARP.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from lab import Lab, Node
 from lab.observe import kmsg
 from lab.observe.conditions import Carrier, Counted, Gone
+from lab.observe.wire import Packet
 
 ADDRESS, PORT = "192.168.122.74", 7474
 INSIDE = "10.0.0.2"
@@ -120,6 +123,7 @@ def test_the_greater_of_all_and_the_device_is_in_force(lab: Lab) -> None:
     assert in_force == {(0, 0): True, (0, 1): False, (1, 0): False, (2, 1): True, (2, 0): True}
 
 
+@pytest.mark.needs("martian_log")
 @pytest.mark.lab("rp-filter", rp_filter=1, log_martians=1)
 def test_log_martians_names_the_refused_request(lab: Lab, kernel_log: kmsg.Log) -> None:
     """With log_martians the kernel logs the refused request, and the header behind that line carries the asker's MAC."""
@@ -132,6 +136,7 @@ def test_log_martians_names_the_refused_request(lab: Lab, kernel_log: kmsg.Log) 
     assert (martian.to, martian.sender, martian.device) == (ADDRESS, wrong.address, wrong.device)
 
 
+@pytest.mark.needs("martian_log")
 @pytest.mark.lab("rp-filter", rp_filter=1, log_martians=0)
 def test_without_log_martians_the_log_is_silent(lab: Lab, kernel_log: kmsg.Log) -> None:
     """Without log_martians the same refusal leaves no line."""
@@ -317,3 +322,96 @@ def send(asker: Node, side: Side, what: bytes, to: str = ADDRESS, sender: str | 
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, side.foot.encode())
         sock.bind((sender or side.address, 0))
         sock.sendto(what, (to, PORT))
+
+
+# -- two VLANs on one cable
+
+
+TAGS = {"eth0.7": 7, "eth0.9": 9}
+PRIORITIES = range(8)
+NOBODY = "0.0.0.0"
+
+
+@pytest.mark.lab("rp-filter", lan="vlan", rp_filter=1)
+def test_of_two_tagged_requests_the_first_vlan_s_is_answered(lab: Lab) -> None:
+    """Of two ARP requests, tagged with one VLAN and the other, the one is answered, and the answer has its tag."""
+    first, _second = sides(lab)
+    answered = {tag: ask_tagged(lab, tag) for tag in TAGS.values()}
+    assert answered == {tag: tag == TAGS[first.device] for tag in TAGS.values()}
+
+
+@pytest.mark.lab("rp-filter", lan="vlan", rp_filter=1)
+def test_the_priority_of_a_tag_changes_nothing(lab: Lab) -> None:
+    """Whatever priority the tag of the request has, the same VLAN's is answered, and the answer's own priority is 0."""
+    first, _second = sides(lab)
+    answered = {(tag, priority): ask_tagged(lab, tag, priority) for tag in TAGS.values() for priority in PRIORITIES}
+    assert answered == {(tag, priority): tag == TAGS[first.device] for tag, priority in answered}
+
+
+@pytest.mark.lab("rp-filter", lan="vlan", rp_filter=1, first="b")
+def test_raised_in_the_other_order_the_other_vlan_s_is_answered(lab: Lab) -> None:
+    """Where eth0.9 was raised first it is the one that answers."""
+    assert (ask_tagged(lab, 7), ask_tagged(lab, 9)) == (False, True)
+
+
+@pytest.mark.lab("rp-filter", lan="vlan", rp_filter=1)
+def test_the_order_of_raising_decides(lab: Lab) -> None:
+    """Lowered and raised again in either order, the VLAN device that was raised first answers."""
+    for order in (["eth0.9", "eth0.7"], ["eth0.7", "eth0.9"]):
+        for state, devices in (("down", order), ("up", order)):
+            for device in devices:
+                lab["target"].run(["ip", "link", "set", device, state])
+        assert [side.device for side in sides(lab)] == order
+        assert [ask_tagged(lab, TAGS[device]) for device in order] == [True, False]
+
+
+@pytest.mark.lab("rp-filter", lan="vlan", rp_filter=1)
+def test_a_tag_that_no_device_has_is_nobody_s(lab: Lab) -> None:
+    """A request with the tag of a VLAN that no device is for is not answered."""
+    assert not ask_tagged(lab, 8, proof=TAGS[sides(lab)[0].device])
+
+
+@pytest.mark.lab("rp-filter", lan="vlan", rp_filter=1)
+def test_without_a_tag_the_device_beneath_answers(lab: Lab) -> None:
+    """Without a tag the device beneath answers, which has no address itself: the host's are everybody's, but for its filter."""
+    proof = TAGS[sides(lab)[0].device]
+    answered = {}
+    for value in (0, 1):
+        set_filter(lab["target"], value, "eth0")
+        answered[value] = ask_tagged(lab, None, proof=proof)
+    assert answered == {0: True, 1: False}
+
+
+def ask_tagged(lab: Lab, tag: int | None, priority: int = 0, proof: int | None = None) -> bool:
+    """Whether an ARP request with that tag, or without one, is answered with the same.
+
+    Silence is proven by a probe that is sent after it (in the VLAN `proof`, where not in the same one), which is answered
+    whatever the filter is; see `lab.observe.arp`."""
+    asker, target = lab["asker"], lab["target"]
+    with lab.capture("target:eth0") as wire:
+        asker.send("eth0", request(lab, tag, priority, sender="192.168.122.1"))
+        asker.send("eth0", request(lab, proof or tag, 0, sender=NOBODY))
+        asked = wire.expect(lambda p: is_arp(p, 1), "the request")
+        wire.expect(lambda p: is_arp(p, 2) and p[ARP].pdst == NOBODY, "the answer to the probe")
+        answers = wire.all(lambda p: is_arp(p, 2) and p[ARP].pdst == "192.168.122.1")
+    assert tag_of(asked) == (None if tag is None else (tag, priority))
+    for answer in answers:
+        assert tag_of(answer) == (None if tag is None else (tag, 0))
+        assert answer[ARP].hwsrc == target.mac("eth0" if tag is None else f"eth0.{tag}")
+    return bool(answers)
+
+
+def request(lab: Lab, tag: int | None, priority: int, sender: str) -> bytes:
+    mac = lab["asker"].mac("eth0")
+    head = Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
+    asks = ARP(op=1, hwsrc=mac, psrc=sender, pdst=ADDRESS)
+    return bytes(head / asks if tag is None else head / Dot1Q(vlan=tag, prio=priority) / asks)
+
+
+def tag_of(packet: Packet) -> tuple[int, int] | None:
+    """VLAN and priority."""
+    return (packet[Dot1Q].vlan, packet[Dot1Q].prio) if Dot1Q in packet else None
+
+
+def is_arp(packet: Packet, operation: int) -> bool:
+    return ARP in packet and packet[ARP].op == operation

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lab.substrate import namespaces
+from lab.substrate import martians, namespaces
 from lab.substrate import probes as other
 from lab.substrate.netlink import probes
 
@@ -36,6 +36,7 @@ _OTHERS: dict[str, Callable[[], bool]] = {
     "drop_reasons": other.drop_reasons,
     "btf": partial(other.shown, "/sys/kernel/btf/vmlinux"),
     "tun": other.tun,
+    "martian_log": martians.logged,
     "nfsd": lambda: other.file_system("nfsd"),
 }
 NAMES = (*KINDS, *_OTHERS)

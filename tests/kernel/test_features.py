@@ -44,6 +44,7 @@ OPTIONS = {
     "btf": "DEBUG_INFO_BTF",
     "tun": "TUN",
     "nfsd": "NFSD",
+    "martian_log": "IP_ROUTE_VERBOSE",
 }
 
 

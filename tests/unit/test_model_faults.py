@@ -117,6 +117,21 @@ FORM: list[Row] = [
         "name: x\nnodes: {a: {interfaces: {x: {kind: vxlan, id: ▶16777216}}}}\n",
         [("16777216: input should be less than or equal to 16777215", None)],
     ),
+    *(
+        (
+            f"name: x\nnodes: {{a: {{interfaces: {{d: {{kind: dummy}}, v: {{kind: vlan, parent: d, id: 7, {given}}}}}}}}}\n",
+            [(said, hint)],
+        )
+        for given, said, hint in (
+            ("ingress_qos: {▶8: 1}", "'8' is no priority of a VLAN tag", "write a number from 0 to 7"),
+            ("egress_qos: {▶07: 1}", "'07' is no priority of a packet", "write a number from 0 to 4294967295"),
+            ("egress_qos: {7: ▶8}", "8: input should be less than or equal to 7", None),
+        )
+    ),
+    (
+        "name: x\nnodes: {a: {interfaces: {o: {kind: bond, num_grat_arp: ▶256}}}}\n",
+        [("256: input should be less than or equal to 255", None)],
+    ),
     (
         "name: x\nnodes: {a: {interfaces: {x: ▶{kind: vxlan, id: 7, remote: 239.1.1.1}}}}\n",
         [("the group 239.1.1.1 is joined at no interface", "add parent:")],

@@ -104,6 +104,19 @@ LINK_KINDS: list[tuple[Data, list[Any], list[Any] | None]] = [
         [("IFLA_VLAN_ID", 4094), ("IFLA_VLAN_PROTOCOL", 0x88A8)],
     ),
     (
+        {"kind": "vlan", "parent": "d", "id": 7, "egress_qos": {"3": 6, "0": 1}, "ingress_qos": {"7": 4294967295}},
+        [("IFLA_LINK", D)],
+        [
+            ("IFLA_VLAN_ID", 7),
+            ("IFLA_VLAN_PROTOCOL", 0x8100),
+            (
+                "IFLA_VLAN_EGRESS_QOS",
+                [("IFLA_VLAN_QOS_MAPPING", {"from": 3, "to": 6}), ("IFLA_VLAN_QOS_MAPPING", {"from": 0, "to": 1})],
+            ),
+            ("IFLA_VLAN_INGRESS_QOS", [("IFLA_VLAN_QOS_MAPPING", {"from": 7, "to": 4294967295})]),
+        ],
+    ),
+    (
         {"kind": "bridge"},
         [],
         [
@@ -138,6 +151,11 @@ LINK_KINDS: list[tuple[Data, list[Any], list[Any] | None]] = [
         for value, mode in enumerate(
             ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"]
         )
+    ),
+    (
+        {"kind": "bond", "num_grat_arp": 0},
+        [],
+        [("IFLA_BOND_MODE", 1), ("IFLA_BOND_MIIMON", 100), ("IFLA_BOND_NUM_PEER_NOTIF", 0)],
     ),
     (
         {"kind": "vxlan", "id": 16777215},

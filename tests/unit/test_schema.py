@@ -104,9 +104,9 @@ FORMS: dict[str, object] = {
             "interfaces": {
                 "d": {"kind": "dummy"},
                 "i": {"kind": "ifb"},
-                "v": {"kind": "vlan", "parent": "d", "id": 7},
+                "v": {"kind": "vlan", "parent": "d", "id": 7, "ingress_qos": {"7": 1}, "egress_qos": {"4294967295": 0}},
                 "b": {"kind": "bridge", "vlan_filtering": True, "forward_delay": 2.5},
-                "o": {"kind": "bond", "mode": "802.3ad"},
+                "o": {"kind": "bond", "mode": "802.3ad", "num_grat_arp": 0},
                 "x": {"kind": "vxlan", "id": 7, "remote": "10.0.0.1"},
                 "m": {"kind": "macvlan", "parent": "d", "mode": "private"},
                 "r": {"kind": "vrf", "table": 7},

@@ -23,7 +23,11 @@ def data_of(spec: InterfaceBody, parent: int | None) -> Data | None:
 
 
 def _vlan(spec: Vlan, parent: int | None) -> list[Any]:
-    return [("IFLA_VLAN_ID", spec.id), ("IFLA_VLAN_PROTOCOL", _PROTOCOLS[spec.protocol])]
+    attributes: list[Any] = [("IFLA_VLAN_ID", spec.id), ("IFLA_VLAN_PROTOCOL", _PROTOCOLS[spec.protocol])]
+    for name, given in (("EGRESS", spec.egress_qos), ("INGRESS", spec.ingress_qos)):
+        mappings = [("IFLA_VLAN_QOS_MAPPING", {"from": int(one), "to": to}) for one, to in given.items()]
+        attributes += [(f"IFLA_VLAN_{name}_QOS", {"attrs": mappings})] if mappings else []
+    return attributes
 
 
 def _bridge(spec: Bridge, parent: int | None) -> list[Any]:
@@ -38,7 +42,8 @@ def _bridge(spec: Bridge, parent: int | None) -> list[Any]:
 
 
 def _bond(spec: Bond, parent: int | None) -> list[Any]:
-    return [("IFLA_BOND_MODE", _BOND_MODES.index(spec.mode)), ("IFLA_BOND_MIIMON", spec.miimon)]
+    attributes: list[Any] = [("IFLA_BOND_MODE", _BOND_MODES.index(spec.mode)), ("IFLA_BOND_MIIMON", spec.miimon)]
+    return attributes + ([] if spec.num_grat_arp is None else [("IFLA_BOND_NUM_PEER_NOTIF", spec.num_grat_arp)])
 
 
 def _vxlan(spec: Vxlan, parent: int | None) -> list[Any]:
