@@ -215,7 +215,8 @@ def fetch(settings: Settings, kernel: tuple[str, ...], update: bool) -> None:
 def rm(settings: Settings, kernel: str) -> None:
     """Remove a fetched kernel, and all that was made from it.
 
-    KERNEL is named as for `fetch`; of a series every release goes. Installed kernels and files of yours are not touched.
+    KERNEL is named as for `fetch`; of a series every release goes, and `latest` is the newest that is here. Installed kernels
+    and files of yours are not touched.
 
     \b
     Exit status:

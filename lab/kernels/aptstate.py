@@ -21,7 +21,7 @@ Tell = Callable[[str], None]
 """Hears in words what goes on."""
 _INDEX = "packages.json"
 _CAT = "/usr/lib/apt/apt-helper"
-_VERSION = 1
+_VERSION = 2
 
 
 def folder_of(suite: Suite) -> Path:

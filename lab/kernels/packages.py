@@ -1,8 +1,9 @@
 """The packages of a suite -> kernels that can be fetched; pure.
 
 Up to 6.x one package has a kernel whole. From 7.x on linux-image-RELEASE has nothing but dependencies: linux-binary-RELEASE
-brings the vmlinuz and linux-modules-RELEASE the modules, both below /usr/lib/modules/RELEASE. So an image is fetched with
-those of the packages it depends on that carry its release in their names. User-mode Linux is one package, user-mode-linux.
+brings the vmlinuz, linux-modules-RELEASE the modules, and linux-base-RELEASE the list of what is built in, all of them below
+/usr/lib/modules/RELEASE. So an image is fetched with those of the packages it depends on that carry its release in their
+names. User-mode Linux is one package, user-mode-linux.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lab.kernels import Flavour, names, versions
 from lab.kernels.names import Wish
 
 BUSYBOX, UML = "busybox-static", "user-mode-linux"
-_IMAGE, _PARTS = "linux-image-", ("linux-binary-", "linux-modules-")
+_IMAGE, _PARTS = "linux-image-", ("linux-base-", "linux-binary-", "linux-modules-")
 _RELEASE = re.compile(r"\d+\.\d+\S*-amd64")
 _FIELDS = ("Package", "Version", "Depends", "Pre-Depends", "Size", "Installed-Size", "Architecture")
 _DEPENDENCY = re.compile(r"\s*([a-z0-9][a-z0-9+.-]+)(?::\w+)?\s*(?:\(\s*([<>=]+)\s*([^)\s]+)\s*\))?")

@@ -102,8 +102,9 @@ def _called(name: str, kernel: Kernel) -> Kernel:
 
 
 def remove(name: str) -> list[Fetched]:
-    """Removes every fetched kernel that is meant: of a series all. Raises HostError where there is none."""
-    found = matching(names.read(name))
+    """Removes fetched kernels: of a series all, of a name without a series the newest. Raises HostError where there is none."""
+    wish = names.read(name)
+    found = matching(wish) if wish.series or wish.release else matching(wish)[:1]
     if not found:
         there = ", ".join(each.kernel.name for each in fetched()) or "none"
         raise HostError(f"no kernel {name} was fetched", f"there: {there}")

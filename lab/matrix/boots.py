@@ -25,6 +25,8 @@ HOST = "host"
 _BESIDE = 256  # MiB that a guest takes beside its own memory
 _ENDING = 30.0  # seconds that an interrupted command has to undo what it made
 _LINES = 12
+_BOOTS, _ERRORS = "lab: kernel ", ("lab: ", "ERROR: ")
+"""How the line begins that says what is booted, and how errors do: ours and pytest's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +169,18 @@ def _column(running: _Running) -> Column:
     seconds, place = time.monotonic() - running.began, running.place
     try:
         run = part.loads(running.part.read_text())
+        if run.checks or run.status not in (results.WRONG_CALL, results.FAULT):
+            return Column(place.name, place.release, run, seconds)
     except (part.PartError, OSError):
-        status = running.process.returncode or results.FAULT
-        said = running.log.read_text(errors="replace").splitlines()
-        return Column(place.name, place.release, None, seconds, _trouble(said), status if status > 0 else 128 - status)
-    return Column(place.name, place.release, run, seconds)
+        pass
+    status = running.process.returncode or results.FAULT
+    said = running.log.read_text(errors="replace").splitlines()
+    return Column(place.name, place.release, None, seconds, _trouble(said), status if status > 0 else 128 - status)
 
 
 def _trouble(lines: Sequence[str]) -> str:
     """What the command said last: its error begins with its name."""
-    begin = next(
-        (at for at, line in enumerate(lines) if line.startswith("lab: ") and not line.startswith("lab: kernel ")), None
-    )
-    told = lines[begin:] if begin is not None else lines[-_LINES:]
+    errors = (at for at, line in enumerate(lines) if line.startswith(_ERRORS) and not line.startswith(_BOOTS))
+    begin = next(errors, max(len(lines) - _LINES, 0))
+    told = [line for line in lines[begin:] if line.strip()]
     return "\n".join(told[:_LINES]).removeprefix("lab: ") or "it said nothing"

@@ -164,8 +164,13 @@ def test_latest_is_no_release_candidate_and_its_series_names_one() -> None:
 
 def test_a_kernel_in_several_packages_is_brought_by_all_of_them() -> None:
     (image,) = [each for each in images() if each.series == "7.2"]
-    assert [package.name.split("-7")[0] for package in image.packages] == ["linux-image", "linux-binary", "linux-modules"]
-    assert image.size == 1900 + 13968908 + 159105900
+    assert [package.name.split("-7")[0] for package in image.packages] == [
+        "linux-image",
+        "linux-base",
+        "linux-binary",
+        "linux-modules",
+    ]
+    assert image.size == 1900 + 1090008 + 13968908 + 159105900
 
 
 def test_one_whose_other_packages_are_not_there_is_not_offered() -> None:
