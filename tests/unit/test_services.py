@@ -320,7 +320,7 @@ def test_five_hundred_services_cost_well_under_a_second(tmp_path: Path) -> None:
     nodes = "\n".join(f"  n{at}: {{services: {{full: {{port: {at + 1}}}}}}}" for at in range(500))
     file = tmp_path / "x.yaml"
     file.write_text(f"name: x\nnodes:\n{nodes}\n")
-    began = time.monotonic()
+    began = time.process_time()
     found = read(file).services
-    assert time.monotonic() - began < 2  # 0.15 s where nothing else runs
+    assert time.process_time() - began < 2  # 0.15 s where nothing else runs
     assert [each.argv[2] for each in found] == [str(at + 1) for at in range(500)]

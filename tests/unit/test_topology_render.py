@@ -120,7 +120,7 @@ def test_a_template_that_asks_for_too_much_ends_with_its_reason_and_line(templat
     fault = outcome(template, n=3)
     assert isinstance(fault, Fault)
     assert (fault.kind, fault.line) == (kind, line)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_a_loop_without_end_is_ended_and_its_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_renderer_that_cannot_hear_its_alarm_is_killed(monkeypatch: pytest.Mon
     signal.pidfd_send_signal(pidfd_of(renderer), signal.SIGSTOP)
     began = time.monotonic()
     assert renderer.answer() == Fault("time")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_eight_mebibytes_of_text_are_rendered() -> None:

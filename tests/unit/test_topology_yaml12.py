@@ -212,10 +212,10 @@ def laughs(anchor: str, collect: str) -> str:
     ids=lambda text: text[:12],
 )
 def test_hostile_text_is_refused_in_bounded_time(text: str, said: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     faults = parse(text).faults
     assert said in faults[-1].message
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_faults_without_end_are_not_all_collected() -> None:
@@ -226,7 +226,7 @@ def test_a_thousand_nodes_are_read_in_a_fraction_of_a_second() -> None:
     link = '  - {{endpoints: ["h{0}:eth0", "lan"], addresses: {{h{0}: ["10.0.{1}.{2}/16", {{nodad: true}}]}}}}\n'
     nodes = "".join(f"  h{i}: {{}}\n" for i in range(1000))
     text = "nodes:\n" + nodes + "links:\n" + "".join(link.format(i, i // 250, i % 250) for i in range(1000))
-    began = time.monotonic()
+    began = time.process_time()
     parsed = parse(text)
     assert len(parsed.value["links"]) == 1000
-    assert time.monotonic() - began < 0.5  # about 0.03 on an idle core
+    assert time.process_time() - began < 0.5  # about 0.03 on an idle core
