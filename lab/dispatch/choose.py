@@ -36,7 +36,7 @@ def best(
         try:
             has = features(kernel)
         except HostError as error:
-            troubles.append(f"kernel {kernel.name}: {error.problems[0].message.splitlines()[0]}")
+            troubles.append(f"kernel {kernel.name}: {error}")
             continue
         served = frozenset(key for key, wanted in needs.items() if suits(wanted, has))
         if len(served) > len(found[1]):

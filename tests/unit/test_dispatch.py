@@ -98,7 +98,7 @@ def test_a_kernel_that_does_not_boot_is_passed_over_and_told() -> None:
 
     found, served, troubles = choose.best({"a": frozenset({"vlan"})}, [kernel("6.1"), kernel("6.12")], ask)
     assert found is not None
-    assert (found.name, sorted(served), troubles) == ("6.12", ["a"], ["kernel 6.1: it panicked"])
+    assert (found.name, sorted(served), troubles) == ("6.12", ["a"], ["kernel 6.1: it panicked\nwith lines"])
 
 
 @pytest.fixture
