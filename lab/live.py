@@ -431,9 +431,13 @@ def missing_features(recipe: Recipe) -> list[Problem]:
 
     _know(recipe, features.NAMES)
     lacking = features.missing(feature for feature, _ in needs)
-    hint = "use a kernel that has it, or load its module"
+    hint, of_tun = "use a kernel that has it, or load its module", "; an ordinary user must be let open /dev/net/tun"
     return in_file_order(
-        Problem(f"this kernel has no {feature.replace('_', ' ')}", hint, recipe.document.place(path))
+        Problem(
+            f"this kernel has no {feature.replace('_', ' ')}",
+            hint + (of_tun if "tun" in feature else ""),
+            recipe.document.place(path),
+        )
         for feature, path in needs
         if feature in lacking
     )

@@ -63,7 +63,7 @@ def missing(wanted: Iterable[str]) -> set[str]:
     parts = {part for feature in asked for part in feature.split(" or ")}
     if not parts:
         return set()
-    absent = namespaces.inside_scratch(lambda: {part for part in sorted(parts) if not _probe(part)})
+    absent = namespaces.inside_scratch(lambda: {part for part in sorted(parts) if not _usable(part)})
     return {feature for feature in asked if absent.issuperset(feature.split(" or "))}
 
 
@@ -105,6 +105,16 @@ def _probe(feature: str) -> bool:
     if feature in KINDS:
         return _has_kind(probes.link_kind(feature))
     return _OTHERS[feature]()
+
+
+def _usable(feature: str) -> bool:
+    """A device that this user may not open is as good as none."""
+    try:
+        return _probe(feature)
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        return False
 
 
 def _has_kind(code: int) -> bool:

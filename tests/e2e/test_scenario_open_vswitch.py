@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from support.scenarios import failed, run
+from support.user import new_user
 
 pytestmark = pytest.mark.root
 
@@ -31,6 +34,24 @@ def test_every_check_holds_and_what_this_kernel_lacks_is_told() -> None:
     tables = {title: table for check in checks.values() for title, table in check["tables"].items()}
     assert [row[2:] for row in tables["what the datapath counts"]["rows"]] == [["0", "1"], ["4", "0"], ["0", "3"]]
     assert [row[0] for row in tables["what a restart keeps"]["rows"] if row[1] == row[2]] == ["VLAN of c", "numbers of ports"]
+
+
+# A view of /dev/net/tun of the user's own, with this mode; see `support.user`.
+_TUN = """
+import stat
+os.mknod(f"{{home}}/tun", stat.S_IFCHR, os.makedev(10, 200))
+os.chmod(f"{{home}}/tun", {mode})
+done(libc.mount(f"{{home}}/tun".encode(), b"/dev/net/tun", None, ctypes.c_ulong(0x1000), None))
+"""
+
+
+@pytest.mark.parametrize(("mode", "status", "told"), [("0o666", 0, "1 held"), ("0o600", 4, "must be let open /dev/net/tun")])
+def test_an_ordinary_user_has_it_who_may_open_the_device_of_taps(mode: str, status: int, told: str) -> None:
+    with new_user(subordinate=True) as plain:
+        user = dataclasses.replace(plain, before=_TUN.format(mode=mode))
+        said = user.runs_lab("run", "open-vswitch::test_output", "--set", "datapath=userspace")
+    assert said.status == status, said.stdout + said.stderr
+    assert told in said.stdout
 
 
 @pytest.mark.parametrize(

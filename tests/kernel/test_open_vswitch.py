@@ -11,10 +11,12 @@ import pytest
 from scapy.layers.l2 import ARP
 from support.commands import well
 from support.nodes import until
+from support.world import run_directory
 
 from lab import Lab, StepError
 from lab.node import Node
 from lab.observe.conditions import Listening
+from lab.plan import AddAddress, AddOvsPort, MakeOvsBridge, StartService, Step
 from lab.services.living import Service
 
 pytestmark = pytest.mark.root
@@ -30,7 +32,7 @@ nodes:
     kind: ovs
     datapath: userspace
     interfaces:
-      br0: {{kind: internal, addresses: 10.0.0.9/24}}
+      br0: {{kind: internal, mac: "02:00:00:00:00:09", addresses: 10.0.0.9/24}}
       in7: {{kind: internal, vlan: {{access: 7}}, mac: "02:00:00:00:07:09", mtu: 1400, addresses: 10.7.0.9/24}}
       up7: {{kind: macvlan, parent: in7, addresses: 10.7.1.9/24}}
     routes: [{{to: 10.9.0.0/16, via: 10.7.0.1}}]
@@ -81,6 +83,7 @@ def test_ports_have_their_numbers_and_frames_pass_as_soon_as_the_lab_is_up(up: U
 def test_devices_that_the_switch_made_have_what_the_file_says(up: Up) -> None:
     with up() as lab:
         switch = lab["sw"]
+        assert switch.mac("br0") == "02:00:00:00:00:09"
         said = switch.run(["ip", "address", "show", "dev", "in7"]).stdout
         assert ("mtu 1400" in said, "02:00:00:00:07:09" in said, "10.7.0.9/24" in said) == (True, True, True)
         assert "10.9.0.0/16 via 10.7.0.1 dev in7" in switch.run(["ip", "route"]).stdout
@@ -163,6 +166,23 @@ def test_a_daemon_that_ends_before_it_is_ready_fails_up_with_its_last_lines(up: 
     wrong = "name: {name}\nnodes: {{sw: {{kind: ovs, services: {{ovs-vswitchd: {{env: {{OVS_RUNDIR: /nowhere}}}}}}}}}}\n"
     with pytest.raises(StepError, match=r"start ovs-vswitchd(.|\n)*/nowhere"), up(wrong):
         pass
+
+
+class InjectedError(Exception):
+    """A fault of no part of lab."""
+
+
+@pytest.mark.parametrize("last", [StartService, MakeOvsBridge, AddOvsPort, AddAddress])
+def test_a_fault_before_any_of_its_steps_undoes_all_that_was_made(topology: Write, last: type[Step]) -> None:
+    alone = "name: {name}\nnodes: {{sw: {{kind: ovs, interfaces: {{i: {{kind: internal, addresses: 10.0.0.1/24}}}}}}}}\n"
+
+    def fail(step: Step) -> None:
+        if isinstance(step, last):
+            raise InjectedError
+
+    with pytest.raises(InjectedError):
+        Lab.up(topology(alone), on_step=fail)
+    assert not run_directory().exists()
 
 
 def test_other_services_start_once_the_switch_passes_frames(up: Up) -> None:
