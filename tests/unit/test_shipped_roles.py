@@ -677,7 +677,7 @@ def test_frr_runs_the_daemons_that_it_is_asked_for_and_is_ready_once_all_are_con
     spec = made(tmp_path, f"{{frr: {{{SPEAKS}}}}}")
     assert spec.argv == ("python3", "-I", "-u", "frr.py", "zebra", "ospfd", "ospf6d")
     assert (spec.program, spec.package, spec.owner) == ("/usr/lib/frr/zebra", "frr", "frr")
-    assert (spec.directories, spec.ready) == (("/etc/frr", "/var/lib/frr"), Ready(line="^configured$"))
+    assert (spec.directories, spec.ready) == (("/etc/frr", "/var/lib/frr", "/var/tmp/frr"), Ready(line="^configured$"))
     all_of_them = made(tmp_path, f"{{frr: {{{PEERS}, bfd: 100, daemons: [staticd]}}}}")
     assert all_of_them.argv[4:] == ("zebra", "bfdd", "bgpd", "staticd")
 
@@ -709,7 +709,9 @@ def test_frr_prefers_a_source_for_each_family_and_watches_links_by_bfd(tmp_path:
         " set src 2001:db8::1",
         "ipv6 protocol ospf6 route-map SRC6",
         "ipv6 protocol bgp route-map SRC6",
+        " ip ospf bfd",
         " ip ospf bfd profile lab",
+        " ipv6 ospf6 bfd",
         " ipv6 ospf6 bfd profile lab",
         " timers throttle lsa all 0",
         " timers lsa min-arrival 0",
