@@ -203,7 +203,7 @@ class Lab:
             builder.run(stage.network)
             first = stage
         if wait:
-            self._wait_for_links(plan.topology)
+            self._wait_for_links(plan.topology, _READY_WITHIN)
         self._start_services(first, wait, on_step)
 
     def _note_services(self) -> None:
