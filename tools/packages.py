@@ -25,6 +25,8 @@ TEST = {
     "tcpdump": "tcpdump",
     "dot": "graphviz",
     "chromium": "chromium",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "modprobe": "kmod",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 
