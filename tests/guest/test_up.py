@@ -62,7 +62,7 @@ def test_a_shell_has_a_terminal(living: str) -> None:
     with on_screen("shell", living, "a", env={"SHELL": "/bin/sh"}) as (process, screen):
         screen.shows(rf"\[{living} a\]")
         screen.type("tty; uname -r; stty size\r")
-        screen.shows(r"/dev/pts/\d+\r?\n6\.1\.\S+\r?\n24 80")
+        screen.shows(r"/dev/pts/\d+\r?\n6\.1\.\S+\r?\n33 99")
         screen.type("exit 5\r")
         screen.ends()
         assert process.wait() == 5
