@@ -26,6 +26,7 @@ TEST = {
     "dot": "graphviz",
     "chromium": "chromium",
     "depmod": "kmod",
+    "qemu-system-x86_64": "qemu-system-x86",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 

@@ -59,8 +59,8 @@ def _elsewhere(context: click.Context) -> int | None:
         return _in_kept(settings, found, name or "", context.params)
     if name == "up" and settings.kernel not in (None, HOST):
         return _up(settings, context.params)
-    if name in _IN_A_GUEST | {"up"} and settings.kernel is None and (settings.warp or settings.untrusted):
-        raise TopologyError("--warp and --untrusted are about a guest", "name its kernel: --kernel 6.1")
+    if name in _IN_A_GUEST | {"up"} and settings.kernel is None and settings.warp:
+        raise TopologyError("--warp is about a guest's clock, and no kernel is named", "name one: --kernel 6.1")
     return None
 
 
@@ -164,7 +164,7 @@ def prune(told: Callable[[str, str], object]) -> list[dict[str, Any]]:
 def wishes(settings: Settings) -> Wishes:
     from lab.guest.choose import Wishes
 
-    return Wishes(memory=settings.memory, warp=settings.warp, untrusted=settings.untrusted)
+    return Wishes(memory=settings.memory, warp=settings.warp)
 
 
 def tell(settings: Settings, words: str, shown: contextlib.ExitStack) -> None:

@@ -31,7 +31,6 @@ class Wishes:
 
     memory: int | None = None
     warp: bool = False
-    untrusted: bool = False
     debugger: Path | None = None
     extra: tuple[str, ...] = ()
 
@@ -49,6 +48,7 @@ def guest(kernel: Kernel, wishes: Wishes, substrate: Substrate) -> Guest:
         environment={
             "LAB_MODULES": str(kernel.modules or ""),
             "LAB_LOAD": _overlay(kernel) if uml else "",
+            "LAB_WARP": "1" if wishes.warp else "",
             "LAB_SEED": os.urandom(32).hex(),
         },
         memory=checked_memory(wishes.memory),
@@ -97,8 +97,6 @@ def substrates(kernel: Kernel, wishes: Wishes) -> tuple[Substrate, ...]:
 def _what_uml_cannot(wishes: Wishes) -> str:
     if wishes.warp:
         return "--warp: its clock is the host's"
-    if wishes.untrusted:
-        return "--untrusted: whoever is root in it can load code into a process of this host"
     return "debug: its debugger is one of the host" if wishes.debugger or wishes.extra else ""
 
 

@@ -7,8 +7,8 @@
     keeper -> caller  FAILED why the guest has ended
     both            CREDIT: so many bytes of a stream were taken, so many more may come
 
-A stream of a job has at most WINDOW bytes on their way, so that one that nobody reads holds up neither signals nor the
-others. A guest is not trusted: what cannot be a frame is a ValueError.
+A stream of a job has at most WINDOW bytes on their way (towards a guest NARROW), so that one that nobody reads holds up
+neither signals nor the others. A guest is not trusted: what cannot be a frame is a ValueError.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from enum import IntEnum
 from typing import Any
 
 WINDOW = 256 * 1024  # bytes
+NARROW = 16 * 1024
+"""The same towards a guest."""
+LINE = 2048
+"""Bytes of frames on their way to an agent that reads a tty; it gives credit for them as job 0. Once a tty of User-mode Linux
+was throttled, which begins at some 4000 bytes, nothing wakes it any more (arch/um/drivers/line.c, line_throttle)."""
+UNLIMITED = 1 << 62
 LONGEST = 1024 * 1024  # bytes of one payload
 CHUNK = 32 * 1024  # bytes; what drivers/char/virtio_console.c takes at once
 _HEADER = struct.Struct(">BII")
@@ -137,22 +143,26 @@ class Decoder:
 class Window:
     """How many bytes of one stream may still be sent, and how many were taken and not yet told."""
 
-    open: int = WINDOW
+    size: int = WINDOW
     taken: int = 0
+    open: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open = self.size
 
     def sent(self, number: int) -> None:
         self.open -= number
 
     def credited(self, number: int) -> None:
         """Raises ValueError where more is given back than was sent."""
-        if self.open + number > WINDOW:
+        if self.open + number > self.size:
             raise ValueError("more credit than a window has")
         self.open += number
 
     def take(self, number: int) -> int:
         """Counts bytes that were taken; what is now to be told: nothing until it is worth a frame."""
         self.taken += number
-        if self.taken < WINDOW // 4:
+        if self.taken < self.size // 4:
             return 0
         told, self.taken = self.taken, 0
         return told

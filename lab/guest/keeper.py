@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lab.errors import HostError, ProblemsError
 from lab.guest import once
-from lab.guest.frames import CHUNK, Decoder, Frame, Kind, credit_frame, of_json, signal_frame
+from lab.guest.frames import CHUNK, UNLIMITED, Decoder, Frame, Kind, Window, credit_frame, of_json, signal_frame
 from lab.guest.machine import Machine
 from lab.substrate import signals
 
@@ -105,7 +105,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
 
 def _serve(machine: Machine, listener: socket.socket, failure: Path) -> None:
     """Until the guest ends."""
-    switch = Switch(machine.channel, listener)
+    switch = Switch(machine.channel, listener, once.line_of(machine))
     try:
         with once.explained(machine, once.Limits()):
             switch.serve(machine.fileno())
@@ -125,12 +125,22 @@ class _End:
     jobs: dict[int, int] = field(default_factory=dict)
     """Of a caller: its number of a job -> the agent's."""
 
+    line: Window = field(default_factory=lambda: Window(UNLIMITED))
+
     def say(self, frame: Frame) -> None:
         self.out += frame.encode()
 
+    @property
+    def wished(self) -> int:
+        """The events that are waited for."""
+        sends = select.POLLOUT if self.out and self.line.open > 0 else 0
+        return sends | (0 if len(self.out) > _ENOUGH else select.POLLIN)
+
     def send(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            del self.out[: self.stream.send(self.out)]
+            sent = self.stream.send(memoryview(self.out)[: self.line.open])
+            del self.out[:sent]
+            self.line.sent(sent)
 
     def hear(self) -> list[Frame] | None:
         """None at the end of the stream, or of what can be understood of it."""
@@ -146,9 +156,9 @@ class _End:
 class Switch:
     """Callers on one side, the agent on the other."""
 
-    def __init__(self, channel: socket.socket, listener: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, listener: socket.socket, line: int) -> None:
         channel.setblocking(False)
-        self._guest, self._listener = _End(channel), listener
+        self._guest, self._listener = _End(channel, line=Window(line)), listener
         self._callers: dict[int, _End] = {}
         self._whose: dict[int, tuple[_End, int]] = {}
         self._last = 0
@@ -180,7 +190,7 @@ class Switch:
         poll.register(ends, select.POLLIN)
         poll.register(self._listener, select.POLLIN)
         for end in (self._guest, *self._callers.values()):
-            poll.register(end.stream, (select.POLLOUT if end.out else 0) | (0 if len(end.out) > _ENOUGH else select.POLLIN))
+            poll.register(end.stream, end.wished)
         return dict(poll.poll())
 
     def _accept(self) -> None:
@@ -221,6 +231,9 @@ class Switch:
             self._guest.say(Frame(frame.kind, number, frame.payload))
 
     def _to_caller(self, frame: Frame) -> None:
+        if frame.kind is Kind.CREDIT and not frame.job:
+            self._guest.line.credited(frame.credit()[1])
+            return
         caller, number = self._whose.get(frame.job, (None, 0))
         if caller is not None:
             caller.say(Frame(frame.kind, number, frame.payload))

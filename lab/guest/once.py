@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lab.errors import HostError
 from lab.guest import choose, verdict
 from lab.guest.choose import Wishes
+from lab.guest.frames import LINE, UNLIMITED
 from lab.guest.machine import Machine
 from lab.guest.session import Exit, GoneError, Job, Session, SilentError
 from lab.guest.spec import Substrate
@@ -64,12 +65,17 @@ def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str],
         guest = choose.guest(kernel, wishes, substrate)
         with Machine(guest) as machine:
             tell(guest.words)
-            session = Session(machine.channel, machine.fileno(), limits.silent)
+            session = Session(machine.channel, machine.fileno(), limits.silent, line_of(machine))
             if _speaks(machine, session, wishes, limits):
                 yield machine, session
                 return
         choose.kvm_failed(kernel)
     raise AssertionError("the last substrate boots, or says why it does not")
+
+
+def line_of(machine: Machine) -> int:
+    """How many bytes may be on their way to its agent."""
+    return LINE if machine.guest.substrate is Substrate.UML else UNLIMITED
 
 
 def _speaks(machine: Machine, session: Session, wishes: Wishes, limits: Limits) -> bool:

@@ -23,13 +23,25 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import ProblemsError
-from lab.guest.frames import CHUNK, Decoder, Frame, Kind, Window, credit_frame, of_json, resize_frame, signal_frame
+from lab.guest.frames import (
+    CHUNK,
+    NARROW,
+    UNLIMITED,
+    Decoder,
+    Frame,
+    Kind,
+    Window,
+    credit_frame,
+    of_json,
+    resize_frame,
+    signal_frame,
+)
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIPE = 4096  # bytes that a pipe takes whole once poll(2) says that it can be written
 _ASK = 2.0  # seconds of silence after which the guest is asked whether it lives
 _NUMBER = 1
-_INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "LAB_UNTRUSTED", "PYTHONHOME")
+_INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "PYTHONHOME")
 """Variables that must not reach the guest: they are meant for this side."""
 
 
@@ -90,8 +102,10 @@ class Session:
     """The channel of a guest, and the one job that runs over it. `ends` is a descriptor that is readable once nobody can
     answer any more; `silent` the seconds after which a guest that does not answer counts as hanging."""
 
-    def __init__(self, channel: socket.socket, ends: int | None, silent: float) -> None:
+    def __init__(self, channel: socket.socket, ends: int | None, silent: float, line: int = UNLIMITED) -> None:
+        """`line` is how many bytes may be on their way to the agent."""
         self._channel, self._ends, self._silent = channel, ends, silent
+        self._line = Window(line)
         channel.setblocking(False)
         self._decoder = Decoder()
         self._out = bytearray()
@@ -161,7 +175,7 @@ class Session:
 
     def _poll(self, wished: Mapping[int, int], seconds: float) -> dict[int, int]:
         poll = select.poll()
-        own = {self._channel.fileno(): select.POLLIN | (select.POLLOUT if self._out else 0)}
+        own = {self._channel.fileno(): select.POLLIN | (select.POLLOUT if self._out and self._line.open > 0 else 0)}
         ends = {self._ends: select.POLLIN} if self._ends is not None else {}
         for fd, events in {**wished, **own, **ends}.items():
             poll.register(fd, events)
@@ -179,7 +193,9 @@ class Session:
 
     def _send(self) -> None:
         try:
-            del self._out[: self._channel.send(self._out)]
+            sent = self._channel.send(memoryview(self._out)[: self._line.open])
+            del self._out[:sent]
+            self._line.sent(sent)
         except BlockingIOError:
             return
         except OSError as error:
@@ -196,7 +212,11 @@ class Session:
             raise GoneError("its channel has ended")
         self._heard = time.monotonic()
         try:
-            self._frames += self._decoder.feed(data)
+            for frame in self._decoder.feed(data):
+                if frame.kind is Kind.CREDIT and not frame.job:
+                    self._line.credited(frame.credit()[1])
+                else:
+                    self._frames.append(frame)
         except ValueError as error:
             raise GoneError(f"it said what is no frame: {error}") from error
 
@@ -208,7 +228,7 @@ class _Streams:
         self._session, self._job = session, job
         self._waiting = {1: bytearray(), 2: bytearray()}
         self._taken = {Kind.STDOUT: Window(), Kind.STDERR: Window()}
-        self._in = Window()
+        self._in = Window(NARROW)
         self._listening = job.keys
         self._files = _Results(job.results)
 

@@ -13,7 +13,15 @@ TOOLS = {
     "ruff finds nothing": ["ruff", "check", "--no-cache", "."],
     "ruff would format nothing": ["ruff", "format", "--no-cache", "--check", "."],
     "mypy is content with the package": ["mypy"],
-    "mypy is content with the tests": ["mypy", "--strict", "tests/unit", "tests/kernel", "tests/e2e", "tests/support"],
+    "mypy is content with the tests": [
+        "mypy",
+        "--strict",
+        "tests/unit",
+        "tests/kernel",
+        "tests/e2e",
+        "tests/guest",
+        "tests/support",
+    ],
 }
 
 

@@ -2,7 +2,7 @@
 
 Started by the kernel (User-mode Linux) or by the initramfs, as a script; what it must know stands in its environment, where the
 kernel puts what its command line says: LAB_MODULES, LAB_LOAD, LAB_PORT,
-LAB_SEED. It never ends: the host ends the guest. If it fails, the
+LAB_SEED, LAB_WARP. It never ends: the host ends the guest. If it fails, the
 kernel panics, and the console has the traceback.
 """
 
@@ -20,8 +20,8 @@ import termios
 import time
 import tty
 
-from lab.guest.frames import CHUNK, Decoder, Frame, Kind, of_json
-from lab.guest.inside import furnish
+from lab.guest.frames import CHUNK, LINE, Decoder, Frame, Kind, Window, credit_frame, of_json
+from lab.guest.inside import furnish, metronome
 from lab.guest.inside.jobs import Job
 
 _PORTS = "/sys/class/virtio-ports"
@@ -32,11 +32,13 @@ _ENOUGH = 512 * 1024  # bytes that wait to be sent; more are not made
 
 def main() -> None:
     """Never returns."""
-    said = {name: os.environ.pop(name, "") for name in ("LAB_MODULES", "LAB_LOAD", "LAB_PORT", "LAB_SEED")}
+    said = {name: os.environ.pop(name, "") for name in ("LAB_MODULES", "LAB_LOAD", "LAB_PORT", "LAB_SEED", "LAB_WARP")}
     furnish.furnish(said["LAB_MODULES"], said["LAB_LOAD"])
     _speak_on_the_console()
     furnish.settle(said["LAB_SEED"])
-    Agent(_open_port(said["LAB_PORT"])).serve()
+    if said["LAB_WARP"]:
+        metronome.start()
+    Agent(_open_port(said["LAB_PORT"]), Window(LINE) if said["LAB_PORT"] else None).serve()
 
 
 def _speak_on_the_console() -> None:
@@ -79,8 +81,9 @@ def _port_named(wanted: str) -> str:
 class Agent:
     """One loop over the channel and the streams of every job."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, line: Window | None) -> None:
+        """`line` where the host counts what it sends."""
+        self._port, self._line = port, line
         self._decoder = Decoder()
         self._out = bytearray()
         self._jobs: dict[int, Job] = {}
@@ -130,6 +133,8 @@ class Agent:
             data = os.read(self._port, CHUNK)
         except BlockingIOError:
             return
+        if self._line and (taken := self._line.take(len(data))):
+            self._say(credit_frame(0, Kind.READY, taken))
         for frame in self._decoder.feed(data):
             self._obey(frame)
 

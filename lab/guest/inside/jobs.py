@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from lab.guest.frames import CHUNK, Frame, Kind, Window, credit_frame, file_frame, of_json
+from lab.guest.frames import CHUNK, NARROW, Frame, Kind, Window, credit_frame, file_frame, of_json
 
 _OUT = {1: Kind.STDOUT, 2: Kind.STDERR}
 _STREAMS: tuple[tuple[str, int, str, dict[str, Any]], ...] = (
@@ -47,7 +47,7 @@ class Job:
         self._files: Iterator[Frame] | None = None
         self._in = bytearray()
         self._in_ends = False
-        self._taken = Window()
+        self._taken = Window(NARROW)
         self._windows = {Kind.STDOUT: Window(), Kind.STDERR: Window()}
         self._readers: dict[int, Kind] = {}
         self._writer = -1
