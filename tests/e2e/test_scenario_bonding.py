@@ -18,8 +18,8 @@ LOOKS_NOT = "test_a_bond_that_does_not_look_keeps_to_the_dead_card"
 
 
 def test_announcements_are_made_by_a_bond_that_looks_and_is_told_to() -> None:
-    asked = checks("bonding", ANNOUNCED, LOOKS_NOT)
-    runs: list[Run] = [(asked, {}), (asked, {"num_grat_arp": 0}), (asked, {"miimon": 50})]
+    announced, looks_not = checks("bonding", ANNOUNCED), checks("bonding", LOOKS_NOT)
+    runs: list[Run] = [([*announced, *looks_not], {}), (announced, {"num_grat_arp": 0}), (looks_not, {"miimon": 50})]
     assert inside.failed(*runs) == [set(), {ANNOUNCED}, {LOOKS_NOT}]
 
 
