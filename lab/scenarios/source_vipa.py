@@ -44,12 +44,14 @@ VIPA = {"IPv4": "10.0.0.1", "IPv6": "2001:db8::1"}
 SERVER = {"IPv4": "10.9.0.9", "IPv6": "2001:db8:9::9"}
 CARD = {"IPv4": "10.1.1.1", "IPv6": "2001:db8:1:1::1"}
 ROUTER = {"IPv4": "10.1.1.254", "IPv6": "2001:db8:1:1::fe"}
+ATTACHED = {"IPv4": "10.1.1.200", "IPv6": "2001:db8:1:1::200"}
 PREFIX = {"IPv4": "10.9.0.0/24", "IPv6": "2001:db8:9::/64"}
 VXLAN_PORT = 4789
 HELLO, DEAD = 1.0, 4.0  # seconds, of the short timers
 CONVERGES_WITHIN = {"short": 30.0, "plain": 120.0}
-AT_ONCE = {"frr": 2.5, "bird": 9.0}
-"""Seconds that a failure of which the kernel tells may cost: BIRD computes once a second, and makes an LSA anew after 5 s."""
+MIN_LS_INTERVAL = 5  # seconds between two makings of the same LSA (RFC 2328, appendix B), which BIRD keeps to
+AT_ONCE = {"frr": 2.5, "bird": 6.0}
+"""Seconds that a failure of which the kernel tells may cost: BIRD computes once a second, TCP waits twice as long."""
 PATIENCE = {"frr": 4.0, "bird": 12.0}
 """Seconds after which a connection is given up that nobody acknowledges anything of."""
 UNREACHABLE = {errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH}
@@ -75,6 +77,15 @@ def converged(lab: Lab) -> None:
                 return way.of(node.ns, to).device == "eth0"
 
             node.wait(knows, within, f"{node.name} knows the way to {to}")
+    if daemon(lab) == "bird":
+        lab["core"].wait(lambda: youngest(lab["core"]) >= MIN_LS_INTERVAL, within, "every LSA is old enough to be made anew")
+
+
+def youngest(node: Node) -> int:
+    """Seconds since the last LSA was made that a node with BIRD has: "Type LS ID Router Sequence Age Checksum" a line."""
+    said = [node.run(["birdc", "show", "ospf", "lsadb", protocol]).stdout for protocol in ("ospf4", "ospf6")]
+    lines = [line.split() for line in "".join(said).splitlines()]
+    return min(int(fields[4]) for fields in lines if len(fields) == 6 and fields[4].isdigit())
 
 
 def hops(node: Node, prefix: str) -> int:
@@ -110,7 +121,7 @@ def test_an_unbound_client_uses_the_vipa(lab: Lab) -> None:
     converged(lab)
     with streams(lab) as both:
         assert sources(both) == VIPA
-    assert {family: way.of(lab["client"].ns, ROUTER[family]).source for family in FAMILIES} == CARD
+    assert {family: way.of(lab["client"].ns, ATTACHED[family]).source for family in FAMILIES} == CARD
 
 
 @pytest.mark.lab("source-vipa", source="none")
@@ -294,14 +305,17 @@ def test_without_the_vipa_a_connection_dies_with_its_card(lab: Lab) -> None:
 
 @pytest.mark.lab("source-vipa", source="route")
 def test_a_static_route_names_the_source_and_stays_when_the_carrier_is_lost(lab: Lab) -> None:
-    """A static route that names the VIPA makes it the source, but stays when the carrier is lost: the connection dies."""
-    client, patience = lab["client"], PATIENCE[daemon(lab)]
+    """A static route that names the VIPA makes it the source, but stays when the carrier is lost: over IPv4 a connection dies.
+
+    Over IPv6 the kernel passes over a route whose neighbour does not answer (net/ipv6/route.c, rt6_score_route), so that the
+    daemon's own route may save it in time."""
+    client, patience = lab["client"], PATIENCE["frr"]  # no daemon helps here
     lab["core"].wait(lambda: all(way.asked(each).device for each in VIPA.values()), 30, "core knows the way to the VIPA")
     with streams(lab, patience) as both:
         assert sources(both) == VIPA
         unplugged(lab, "eth0")
-        assert {stream.wait_dead(4 * patience).errno for stream in both.values()} <= UNREACHABLE
-    assert {way.of(client.ns, SERVER[family]).device for family in FAMILIES} == {"eth0"}
+        assert both["IPv4"].wait_dead(4 * patience).errno in UNREACHABLE
+    assert way.of(client.ns, SERVER["IPv4"]).device == "eth0"
 
 
 @pytest.mark.lab("source-vipa", source="none", nat="masquerade")
