@@ -33,11 +33,12 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from lab import Lab, Node, bpf
+from lab import Lab, Node
 from lab.observe import way
 from lab.observe.echo import Asked, Echo
 from lab.observe.stream import Stream
 from lab.observe.way import Follower
+from lab.substrate import preferred
 
 FAMILIES = ("IPv4", "IPv6")
 VIPA = {"IPv4": "10.0.0.1", "IPv6": "2001:db8::1"}
@@ -433,8 +434,8 @@ def used(lab: Lab, how: str, built: Path) -> Iterator[dict[str, str]]:
         yield {"LD_PRELOAD": str(built / "shim.so"), "VIPA4": VIPA["IPv4"], "VIPA6": VIPA["IPv6"]}
     elif how == "cgroup BPF":
         with client.socket() as sock:
-            cookie = bpf.netns_cookie(sock)
-        with bpf.preferred_sources(cookie, VIPA["IPv4"], VIPA["IPv6"]):
+            cookie = preferred.netns_cookie(sock)
+        with preferred.sources(cookie, VIPA["IPv4"], VIPA["IPv6"]):
             yield {}
     elif how == "ip route … src":
         for family in FAMILIES:

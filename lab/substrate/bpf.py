@@ -1,4 +1,4 @@
-"""BPF programs at tracepoints, made of instructions and loaded by bpf(2): no compiler, no library, and nothing in the file
+"""BPF programs, made of instructions and loaded by bpf(2): no compiler, no library, and nothing in the file
 system. All of it is gone when its descriptors are closed, however the process ends.
 
 See bpf(2), include/uapi/linux/bpf.h and Documentation/bpf/standardization/instruction-set.rst. Every call raises OSError: EPERM
@@ -14,8 +14,8 @@ import struct
 from collections.abc import Sequence
 
 MAP_HASH, MAP_ARRAY, MAP_RINGBUF = 1, 2, 27
-_MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 5, 17
-_TYPE_RAW_TRACEPOINT = 17
+_MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 0, 1, 2, 3, 5, 17, 28
+RAW_TRACEPOINT, CGROUP_SOCK_ADDR = 17, 18  # enum bpf_prog_type
 _LICENSE = b"GPL\0"
 """What helpers that read the kernel's memory ask of a program."""
 _LOG_SIZE = 1 << 16
@@ -50,13 +50,14 @@ def get(where: int, key: bytes, size: int) -> bytes:
     return value.raw
 
 
-def load(instructions: Sequence[bytes]) -> int:
-    """A descriptor of a program for a raw tracepoint. EINVAL and EACCES come with what the kernel's verifier says of it."""
+def load(instructions: Sequence[bytes], kind: int = RAW_TRACEPOINT, hook: int = 0) -> int:
+    """A descriptor of a program; `hook` is the enum bpf_attach_type of a kind that has several. EINVAL and EACCES come with
+    what the kernel's verifier says of it."""
     code, log = b"".join(instructions), ctypes.create_string_buffer(_LOG_SIZE)
     held = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(_LICENSE)
     code_at, license_at, log_at = map(ctypes.addressof, (*held, log))
-    head = (_TYPE_RAW_TRACEPOINT, len(instructions), code_at, license_at)
-    attributes = struct.pack("=IIQQIIQII16s", *head, 1, _LOG_SIZE, log_at, 0, 0, b"lab")
+    head = (kind, len(instructions), code_at, license_at)
+    attributes = struct.pack("=IIQQIIQII16sII", *head, 1, _LOG_SIZE, log_at, 0, 0, b"lab", 0, hook)
     try:
         return _bpf(_PROG_LOAD, attributes)
     except OSError as error:
@@ -68,6 +69,11 @@ def attach(tracepoint: str, program: int) -> int:
     """A descriptor: the program is called at the tracepoint until this is closed."""
     name = ctypes.create_string_buffer(tracepoint.encode())
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QIxxxx", ctypes.addressof(name), program))
+
+
+def attach_to_cgroup(cgroup: int, program: int, hook: int) -> int:
+    """A descriptor: the program is asked for what happens to sockets of the control group until this is closed."""
+    return _bpf(_LINK_CREATE, struct.pack("=IIII", program, cgroup, hook, 0))
 
 
 def _bpf(command: int, attributes: bytes) -> int:
@@ -88,53 +94,54 @@ EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 _LOADS, _STORES = {1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79}, {1: 0x73, 2: 0x6B, 4: 0x63, 8: 0x7B}
 
 
-def _instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+def instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    """struct bpf_insn."""
     return struct.pack("=BBhi", code, source << 4 | to, offset, value)
 
 
 def set_to(to: int, value: int) -> bytes:
-    return _instruction(0xB7, to, value=value)
+    return instruction(0xB7, to, value=value)
 
 
 def copy(to: int, source: int) -> bytes:
-    return _instruction(0xBF, to, source)
+    return instruction(0xBF, to, source)
 
 
 def add(to: int, value: int) -> bytes:
-    return _instruction(0x07, to, value=value)
+    return instruction(0x07, to, value=value)
 
 
 def add_register(to: int, source: int) -> bytes:
-    return _instruction(0x0F, to, source)
+    return instruction(0x0F, to, source)
 
 
 def loaded(to: int, source: int, offset: int, size: int) -> bytes:
     """`to` = the `size` bytes at `source` + `offset`."""
-    return _instruction(_LOADS[size], to, source, offset)
+    return instruction(_LOADS[size], to, source, offset)
 
 
 def stored(to: int, offset: int, source: int, size: int) -> bytes:
-    return _instruction(_STORES[size], to, source, offset)
+    return instruction(_STORES[size], to, source, offset)
 
 
 def zeroed(to: int, offset: int) -> bytes:
     """Eight bytes."""
-    return _instruction(0x7A, to, offset=offset)
+    return instruction(0x7A, to, offset=offset)
 
 
 def counted(to: int, offset: int, source: int) -> bytes:
     """Adds to eight bytes in one step."""
-    return _instruction(0xDB, to, source, offset)
+    return instruction(0xDB, to, source, offset)
 
 
 def call(helper: int) -> bytes:
-    return _instruction(0x85, value=helper)
+    return instruction(0x85, value=helper)
 
 
 def address_of_map(to: int, descriptor: int) -> list[bytes]:
-    return [_instruction(0x18, to, 1, value=descriptor), _instruction(0)]
+    return [instruction(0x18, to, 1, value=descriptor), instruction(0)]
 
 
 def over_if(register: int, value: int, parts: Sequence[bytes], equal: bool = True) -> list[bytes]:
     """`parts`, jumped over where the register has this value, or with `equal` false where it has not."""
-    return [_instruction(0x15 if equal else 0x55, register, offset=len(parts), value=value), *parts]
+    return [instruction(0x15 if equal else 0x55, register, offset=len(parts), value=value), *parts]

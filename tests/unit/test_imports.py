@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "lab"
 
 # From the first stage to the last: a module imports its own stage and earlier ones.
 STAGES = (
-    ("lab.errors", "lab.sysctls", "lab.sockopts", "lab.bpf"),
+    ("lab.errors", "lab.sysctls", "lab.sockopts"),
     ("lab.kernels",),
     ("lab.topology",),
     ("lab.model",),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab, Node, bpf
+from lab import Lab, Node
+from lab.substrate import bpf, preferred
 
 pytestmark = pytest.mark.root
 
@@ -35,10 +36,10 @@ def two(topology: Write) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def preferred(node: Node) -> Iterator[None]:
+def preferring(node: Node) -> Iterator[None]:
     with node.socket() as sock:
-        cookie = bpf.netns_cookie(sock)
-    with bpf.preferred_sources(cookie, PREFERRED[socket.AF_INET], PREFERRED[socket.AF_INET6]):
+        cookie = preferred.netns_cookie(sock)
+    with preferred.sources(cookie, PREFERRED[socket.AF_INET], PREFERRED[socket.AF_INET6]):
         yield
 
 
@@ -64,7 +65,7 @@ def sent(lab: Lab, family: int) -> str:
 def test_who_is_bound_to_nothing_gets_the_preferred_source_while_the_programs_hang_there(two: Lab, family: int) -> None:
     a = two["a"]
     assert (connected(a, family, FAR[family]), sent(two, family)) == (OWN[family], OWN[family])
-    with preferred(a):
+    with preferring(a):
         assert (connected(a, family, FAR[family]), sent(two, family)) == (PREFERRED[family], PREFERRED[family])
         assert connected(a, family, FAR[family], bound=OWN[family]) == OWN[family]
     assert (connected(a, family, FAR[family]), sent(two, family)) == (OWN[family], OWN[family])
@@ -72,15 +73,15 @@ def test_who_is_bound_to_nothing_gets_the_preferred_source_while_the_programs_ha
 
 def test_the_sockets_of_another_namespace_go_on_as_they_are(two: Lab) -> None:
     two["b"].run(["ip", "address", "add", "10.0.9.1/32", "dev", "lo"])
-    with preferred(two["a"]):
+    with preferring(two["a"]):
         assert connected(two["b"], socket.AF_INET, "10.0.0.1") == "10.0.0.2"
 
 
 def test_an_ipv4_mapped_destination_is_left_alone(two: Lab) -> None:
-    with preferred(two["a"]):
+    with preferring(two["a"]):
         assert connected(two["a"], socket.AF_INET6, "::ffff:10.0.0.2") == "::ffff:10.0.0.1"
 
 
 def test_what_the_verifier_says_of_a_wrong_program_is_told() -> None:
     with pytest.raises(OSError, match="R0 !read_ok"):
-        bpf.load([bytes.fromhex("9500000000000000")], bpf.Hook.CONNECT4)
+        bpf.load([bpf.EXIT], bpf.CGROUP_SOCK_ADDR, preferred.Hook.CONNECT4)
