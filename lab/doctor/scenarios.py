@@ -20,8 +20,8 @@ NO_LOG = note(
 LACKS_FEATURE = lacking(
     "scenario.lacks-feature",
     "{topology} needs {features}, which this kernel lacks",
-    "its checks are skipped, but for those that set parameters which need none of it",
-    "see the kernel's section",
+    "`lab run` makes its checks in a guest, where a kernel that has it was fetched, and else skips them",
+    "lab kernels fetch 6.1",
 )
 LACKS_PROGRAM = lacking(
     "scenario.lacks-program",
