@@ -23,10 +23,9 @@ TEST = {
     "newuidmap": "uidmap",
     "dhclient": "isc-dhcp-client",
     "tcpdump": "tcpdump",
+    "qemu-system-x86_64": "qemu-system-x86",
     "dot": "graphviz",
     "chromium": "chromium",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "modprobe": "kmod",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 

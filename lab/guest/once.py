@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,8 @@ def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str],
         with Machine(guest) as machine:
             tell(guest.words)
             _compile_package()
-            session = Session(machine.channel, machine.fileno(), limits.silent, line_of(machine))
+            silent = math.inf if wishes.debugger else limits.silent
+            session = Session(machine.channel, machine.fileno(), silent, line_of(machine))
             if _speaks(machine, session, wishes, limits):
                 yield machine, session
                 return
@@ -94,7 +96,7 @@ def line_of(machine: Machine) -> int:
 def _speaks(machine: Machine, session: Session, wishes: Wishes, limits: Limits) -> bool:
     """False only where KVM fails its trial. A guest that waits for a debugger has all the time."""
     trial = machine.guest.substrate is Substrate.KVM
-    seconds = float("inf") if wishes.debugger else limits.trial if trial else limits.boot
+    seconds = math.inf if wishes.debugger else limits.trial if trial else limits.boot
     try:
         session.ready(time.monotonic() + seconds)
     except (GoneError, SilentError) as error:
