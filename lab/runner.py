@@ -188,7 +188,9 @@ def _run(arguments: Sequence[str], recorder: _Recorder, plugins: Sequence[object
         recorder.problems.append(str(error))
     seconds = time.monotonic() - began
     problems, about = tuple(recorder.problems), dict(recorder.about)
-    return Run(tuple(recorder.checks), started, seconds, problems, recorder.ending, fail_on_skip, recorder.left_out, about)
+    virtual = bool(os.environ.get("LAB_VIRTUAL_TIME"))
+    ending, left_out = recorder.ending, recorder.left_out
+    return Run(tuple(recorder.checks), started, seconds, problems, ending, fail_on_skip, left_out, about, virtual)
 
 
 def _pytest(arguments: Sequence[str], plugins: Sequence[object]) -> int:

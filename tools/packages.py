@@ -23,10 +23,10 @@ TEST = {
     "newuidmap": "uidmap",
     "dhclient": "isc-dhcp-client",
     "tcpdump": "tcpdump",
+    "qemu-system-x86_64": "qemu-system-x86",
     "dot": "graphviz",
     "chromium": "chromium",
     "depmod": "kmod",
-    "qemu-system-x86_64": "qemu-system-x86",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 

@@ -40,6 +40,7 @@ from lab.guest.frames import (
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIPE = 4096  # bytes that a pipe takes whole once poll(2) says that it can be written
 _ASK = 2.0  # seconds of silence after which the guest is asked whether it lives
+_LONGEST = 60.0  # seconds of one poll(2), which knows no infinity
 _NUMBER = 1
 _INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "PYTHONHOME")
 """Variables that must not reach the guest: they are meant for this side."""
@@ -179,7 +180,7 @@ class Session:
         ends = {self._ends: select.POLLIN} if self._ends is not None else {}
         for fd, events in {**wished, **own, **ends}.items():
             poll.register(fd, events)
-        return dict(poll.poll(max(1, seconds * 1000)))
+        return dict(poll.poll(max(1, min(seconds, _LONGEST) * 1000)))
 
     def _exchange(self, ready: Mapping[int, int]) -> None:
         """What came last is heard also of a guest that has ended."""

@@ -27,6 +27,7 @@ def _run(run: Run) -> dict[str, Any]:
         "kernel": {"release": system.release, "version": system.version, "machine": system.machine},
         "started": _when(run.started),
         "seconds": round(run.seconds, 3),
+        "clock": "virtual" if run.virtual else "real",
         "counts": {outcome.value: run.count(outcome) for outcome in Outcome},
         "problems": list(run.problems),
         "left_out": run.left_out,

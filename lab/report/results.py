@@ -138,6 +138,8 @@ class Run:
     left_out: int = 0
     about: Mapping[str, str] = field(default_factory=dict)
     """Scenario -> what it is about."""
+    virtual: bool = False
+    """Whether every time of it is that of a guest whose clock is decoupled from ours."""
 
     def count(self, outcome: Outcome) -> int:
         return Counter(check.outcome for check in self.checks)[outcome]
@@ -159,7 +161,8 @@ class Run:
         said = [f"{self.count(outcome)} {_WORDS[outcome]}" for outcome in Outcome if self.count(outcome)]
         told = ", ".join(said) or "nothing was checked"
         left_out = f"; {self.left_out} slow left out, --slow runs them" if self.left_out else ""
-        return f"{told}, in {self.seconds:.1f} s{left_out}{_ENDINGS.get(self.ending, '')}"
+        clock = " of virtual time" if self.virtual else ""
+        return f"{told}, in {self.seconds:.1f} s{clock}{left_out}{_ENDINGS.get(self.ending, '')}"
 
 
 _WORDS = {

@@ -74,3 +74,8 @@ def test_a_table_is_text_in_columns_and_a_float_has_two_digits() -> None:
 def test_a_table_with_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="a row has 2 cells, not 1"):
         Table.of(("way", "s"), [("none",)])
+
+
+def test_the_verdict_says_that_times_are_virtual() -> None:
+    assert Run((), 0.0, 3600.0, virtual=True).verdict == "nothing was checked, in 3600.0 s of virtual time"
+    assert "virtual" not in Run((), 0.0, 1.0).verdict
