@@ -12,12 +12,15 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 PORT = 7  # RFC 862
+NO_LINGERING = struct.pack("ii", 1, 0)
+"""SO_LINGER: closed at once by a reset. One whose far end is out of reach would go on trying, and keep its namespace alive."""
 _MOST = 1 << 16
 _V4_MAPPED = "::ffff:"
 Make = Callable[[int, int], socket.socket]
@@ -101,6 +104,7 @@ class Echo:
             connection, name = sock.accept()
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
             self._selector.register(connection, selectors.EVENT_READ, self._stream)
             self._note(Asked("tcp", _plain(name[0])))
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from lab.observe.conditions import ConditionTimeout
-from lab.observe.echo import PORT
+from lab.observe.echo import NO_LINGERING, PORT
 
 INTERVAL, SIZE = 0.005, 200  # seconds between two records, bytes of each
 _NUMBER = struct.Struct("!Q")
@@ -73,6 +73,7 @@ class Stream:
         if self._bound:
             sock.bind((self._bound, 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
         sock.settimeout(5.0)
         sock.connect(self._server)
         sock.setblocking(False)

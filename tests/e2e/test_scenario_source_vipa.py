@@ -36,7 +36,7 @@ def test_every_check_holds_and_the_tables_are_told() -> None:
     ("sets", "wrong"),
     [
         ({"source": "none"}, FROM_THE_VIPA),
-        ({"nat": "none"}, {TRANSLATED}),
+        pytest.param({"nat": "none"}, {TRANSLATED}, marks=pytest.mark.soak),
         pytest.param({"bfd": 0}, {BFD}, marks=pytest.mark.soak),
         pytest.param({"ecmp": 0}, {EQUAL}, marks=pytest.mark.soak),
     ],
