@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 KERNELS := 6.1 uml-6.1
 export PYTHONDONTWRITEBYTECODE ?=
 
-.PHONY: all demo test soak bench lint packages clean help
+.PHONY: all demo test test-pure test-engine test-guests test-experiments ready soak bench lint packages clean help
 
 help:
 	@echo "make demo    set everything up and run the first experiment (root)"
@@ -29,15 +29,29 @@ demo: $(STAMP)
 	-@$(BIN)/lab kernels fetch $(KERNELS)
 	$(BIN)/lab run rp-filter
 
-# The experiments wait far more than they work, so they are tested side by side; the tests of the engine have the host to themselves.
-EXPERIMENTS = tests/e2e/test_scenario_*.py
+# The experiments wait far more than they work, so they are tested side by side; guests take a processor each; the tests of the
+# engine have the host to themselves.
+GUESTS := tests/guest tests/e2e/test_elsewhere.py tests/e2e/test_kernels.py tests/e2e/test_scenario_vlan.py tests/e2e/test_scenario_bonding.py
+EXPERIMENTS = $(filter-out $(GUESTS),$(wildcard tests/e2e/test_scenario_*.py))
+CHECK := $(PYTEST) -m "not soak"
 
-test: $(STAMP)
+test: test-pure test-engine test-guests test-experiments
+
+ready: $(STAMP)
 	@$(BIN)/python tools/packages.py test
 	-@$(BIN)/lab kernels fetch $(KERNELS)
-	$(PYTEST) -m "not soak" -n 2 tests/unit
-	$(PYTEST) -m "not soak" tests --ignore tests/unit --ignore-glob '$(EXPERIMENTS)'
-	$(PYTEST) -m "not soak" -n 4 --dist worksteal $(EXPERIMENTS)
+
+test-pure: ready
+	$(CHECK) -n 2 tests/unit
+
+test-engine: ready
+	$(CHECK) tests $(addprefix --ignore=,tests/unit $(GUESTS) $(EXPERIMENTS))
+
+test-guests: ready
+	$(CHECK) -n 2 --dist loadfile $(GUESTS)
+
+test-experiments: ready
+	$(CHECK) -n 4 --dist worksteal $(EXPERIMENTS)
 
 soak: $(STAMP)
 	@$(BIN)/python tools/packages.py test
