@@ -53,8 +53,10 @@ class Building:
 
 
 def waiting() -> str:
-    """What this process waits for, in words; empty where it works."""
-    from lab.observe import conditions
+    """What this process waits for, in words; empty where it works.
 
-    awaited = conditions.pending()
+    The thread that draws asks for it, and imports nothing: the main thread may be in the middle of importing the same, and a
+    ring of modules is then met half made."""
+    conditions = sys.modules.get("lab.observe.conditions")
+    awaited = conditions.pending() if conditions and hasattr(conditions, "pending") else ()
     return f"waiting until {awaited[0]}" if awaited else ""

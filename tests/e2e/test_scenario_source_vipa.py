@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scenarios import failed, not_held, run
+from support.scenarios import failed, not_held, run, setting
 
 pytestmark = pytest.mark.root
 
@@ -40,7 +40,7 @@ def test_every_check_holds_and_the_tables_are_told() -> None:
         pytest.param({"bfd": 0}, {BFD}, marks=pytest.mark.soak),
         pytest.param({"ecmp": 0}, {EQUAL}, marks=pytest.mark.soak),
     ],
-    ids=str,
+    ids=setting,
 )
 def test_with_the_cause_removed_exactly_the_claims_about_it_fail(sets: dict[str, object], wrong: set[str]) -> None:
     assert failed(run("source-vipa", **sets)) == wrong
