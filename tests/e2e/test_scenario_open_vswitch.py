@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from support.scenarios import failed, run
+from support.scenarios import failed, run, run_here
 from support.user import new_user
 
 pytestmark = pytest.mark.root
@@ -64,4 +64,4 @@ def test_an_ordinary_user_has_it_who_may_open_the_device_of_taps(mode: str, stat
     ids=["no VLANs", "c not apart", "native VLAN, internal port and checksums"],
 )
 def test_with_the_cause_removed_exactly_the_claims_about_it_fail(sets: dict[str, object], wrong: set[str]) -> None:
-    assert failed(run("open-vswitch", **sets)) == wrong
+    assert failed(run_here("open-vswitch", **sets)) == wrong
