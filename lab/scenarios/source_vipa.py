@@ -69,6 +69,7 @@ def converged(lab: Lab) -> None:
     """Until both sides of the network know each other, by the cheaper way or, where both cost the same, by two."""
     ways = 2 if str(lab.record.params["ecmp"]) == "1" else 1
     within = CONVERGES_WITHIN[str(lab.record.params["timers"])]
+    routed(lab, within)
     for family in FAMILIES:
         for node, to, exact in ((lab["client"], SERVER[family], PREFIX[family]), (lab["core"], VIPA[family], VIPA[family])):
 
@@ -80,6 +81,17 @@ def converged(lab: Lab) -> None:
             node.wait(knows, within, f"{node.name} knows the way to {to}")
     if daemon(lab) == "bird":
         lab["core"].wait(lambda: youngest(lab["core"]) >= MIN_LS_INTERVAL, within, "every LSA is old enough to be made anew")
+
+
+def routed(lab: Lab, within: float) -> None:
+    """Until each router on the way knows where both ends are: news of a route arrive before every router has computed it."""
+    ends = (*VIPA.values(), *SERVER.values())
+    for node in (lab["r1"], lab["r2"], lab["core"]):
+
+        def knows(ns: Path = node.ns) -> bool:
+            return all(way.of(ns, end).device for end in ends)
+
+        node.wait(knows, within, f"{node.name} knows every way")
 
 
 def youngest(node: Node) -> int:
@@ -311,7 +323,7 @@ def test_a_static_route_names_the_source_and_stays_when_the_carrier_is_lost(lab:
     Over IPv6 the kernel passes over a route whose neighbour does not answer (net/ipv6/route.c, rt6_score_route), so that the
     daemon's own route may save it in time."""
     client, patience = lab["client"], PATIENCE["frr"]  # no daemon helps here
-    lab["core"].wait(lambda: all(way.asked(each).device for each in VIPA.values()), 30, "core knows the way to the VIPA")
+    routed(lab, CONVERGES_WITHIN["short"])
     with streams(lab, patience) as both:
         assert sources(both) == VIPA
         unplugged(lab, "eth0")
