@@ -109,7 +109,7 @@ class Facts:
     """`settings` are sysctls by their names, those that this kernel has and shows; `scratch` the same as a new namespace shows
     them. `deviations` are settings that new namespaces copy from this host, unlike the kernel's own. `managers` are
     programs that run and set up devices or sysctls. `processes` is how many there may be, `files` how many
-    files one of them may open."""
+    files one of them may open. `kernels` are those fetched for guests, by name."""
 
     caller: Caller
     around: Surroundings
@@ -117,6 +117,7 @@ class Facts:
     programs: tuple[Program, ...] = ()
     topologies: Mapping[str, Needs] = field(default_factory=dict)
     experiments: tuple[Experiment, ...] = ()
+    kernels: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     scratch: frozenset[str] = frozenset()
     deviations: tuple[str, ...] | None = None

@@ -54,6 +54,7 @@ def gather() -> Facts:
             programs=programs.wanted(),
             topologies=topologies.result(),
             experiments=scenarios.experiments(),
+            kernels=scenarios.kernels(),
             settings=dict(sysctls(SETTINGS)),
             scratch=scratch,
             deviations=deviations,

@@ -20,8 +20,13 @@ NO_LOG = note(
 LACKS_FEATURE = lacking(
     "scenario.lacks-feature",
     "{topology} needs {features}, which this kernel lacks",
-    "`lab run` makes its checks in a guest, where a kernel that has it was fetched, and else skips them",
+    "`lab run` would make its checks in a guest, but no kernel was fetched: it skips them",
     "lab kernels fetch 6.1",
+)
+IN_A_GUEST = note(
+    "scenario.in-a-guest",
+    "{topology} needs {features}, which this kernel lacks",
+    "`lab run` makes its checks in a guest with a kernel that has it, if one of those fetched does: {kernels}",
 )
 LACKS_PROGRAM = lacking(
     "scenario.lacks-program",
@@ -64,6 +69,13 @@ def experiments() -> tuple[Experiment, ...]:
     return tuple(
         Experiment(each.name, each.topologies, len(each.checks), log_checks(each.path)) for each in scenarios.shipped().values()
     )
+
+
+def kernels() -> tuple[str, ...]:
+    """The names of the fetched ones, the newest first."""
+    from lab.kernels import store
+
+    return tuple(each.kernel.name for each in store.fetched())
 
 
 def log_checks(path: Path) -> int:
@@ -124,7 +136,8 @@ def _hindrances(facts: Facts, name: str, topology: str) -> Iterator[Finding]:
     if needs.problem:
         yield UNREADABLE.about(_scenarios, name, topology=topology, problem=needs.problem)
     if features := facts.kernel.absent(needs.features):
-        yield LACKS_FEATURE.about(_scenarios, name, topology=topology, features=_listed(features))
+        lacks = IN_A_GUEST if facts.kernels else LACKS_FEATURE
+        yield lacks.about(_scenarios, name, topology=topology, features=_listed(features), kernels=", ".join(facts.kernels))
     if features := facts.kernel.untried(needs.features):
         yield UNTRIED.about(_scenarios, name, topology=topology, features=_listed(features))
     if needs.lacks:

@@ -160,6 +160,7 @@ CASES: dict[str, Facts] = {
     "scenario.runs": ROOT,
     "scenario.no-log": ordinary(kernel_log=LOG_CLOSED),
     "scenario.lacks-feature": answers(bridge=ABSENT),
+    "scenario.in-a-guest": replace(answers(bridge=ABSENT), kernels=("6.1.0-56-amd64",)),
     "scenario.lacks-program": needs("bridge", radvd="radvd"),
     "scenario.untried": untried(),
     "scenario.unreadable": needs(problem="office.yaml:3:1: unknown key 'knid'"),
