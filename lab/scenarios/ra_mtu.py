@@ -31,7 +31,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 
 from lab import Lab, Node, sockopts
-from lab.observe.conditions import Counted, SysctlIs, Usable
+from lab.observe.conditions import Carriers, Counted, SysctlIs, Usable
 
 LINK, ADVERTISED = 9000, 1500  # bytes
 DATA = 8000  # bytes of data in a packet, beside 8 of ICMP or UDP
@@ -294,6 +294,7 @@ def mtu_of_a_new_device(host: Node, device: str) -> int:
     host.run(["ip", "link", "add", device, "mtu", str(LINK), "type", "veth", "peer", "name", f"{device}far"])
     for end in (f"{device}far", device):
         host.run(["ip", "link", "set", end, "up"])
+    host.wait(Carriers((device, f"{device}far")))  # before it is told of a carrier a device drops what it shall send
     heard = host.counters()[HEARD]
     to, sender = "ff02::1", "fe80::1"
     told = IPv6(dst=to, src=sender, hlim=255) / ICMPv6ND_RA() / ICMPv6NDOptMTU(mtu=ADVERTISED)
