@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 KERNELS := 6.1 uml-6.1
 export PYTHONDONTWRITEBYTECODE ?=
 
-.PHONY: all demo test test-pure test-alone test-kernel test-guests test-commands ready soak bench lint packages clean help
+.PHONY: all demo test test-first test-pure test-alone test-kernel test-guests test-commands ready soak bench lint packages clean help
 
 help:
 	@echo "make demo    set everything up and run the first experiment (root)"
@@ -35,13 +35,17 @@ E2E := $(filter-out tests/e2e/test_soak.py,$(wildcard tests/e2e/test_*.py))
 ALONE := $(patsubst %,tests/%.py,kernel/test_leak_check kernel/test_rollback e2e/test_cli e2e/test_doctor e2e/test_doctor_install \
 	e2e/test_hostile_files e2e/test_rootless)
 GUESTS := tests/guest $(patsubst %,tests/e2e/test_%.py,elsewhere kernels scenario_vlan scenario_bonding)
-CHECK := $(PYTEST) -m "not soak"
+CHECK := $(PYTEST) -m "not soak" --durations=12 --durations-min=5
 # $(call beside,HOW,WHAT): side by side; what failed among neighbours is judged once more, alone, for the bounds of protocols are
 # seconds of a clock and the neighbours take the processors. What fails alone too has failed.
 beside = $(CHECK) $(1) -o cache_dir=build/cache/$@ $(2) || { echo "what failed beside others, alone:"; \
 	$(CHECK) -o cache_dir=build/cache/$@ --last-failed --last-failed-no-failures none $(2); }
 
-test: test-pure test-alone test-kernel test-guests test-commands
+test: test-first test-kernel test-guests test-commands
+
+# What needs no privilege makes nothing on the host, and so goes beside what wants the host to itself.
+test-first: ready
+	@$(MAKE) --no-print-directory --keep-going --output-sync -j 2 test-pure test-alone
 
 ready: $(STAMP)
 	@$(BIN)/python tools/packages.py test
