@@ -218,6 +218,7 @@ def test_raising_the_link_anew_restores_it(lab: Lab) -> None:
     a, b = lowered_for_good(lab)
     for state in ("down", "up"):
         a.run(["ip", "link", "set", "eth0", state])
+    a.wait(SysctlIs(MTU, str(LINK)), AT_ONCE)  # once it has its carrier
     assert (mtu(a), mtu(b)) == (LINK, ADVERTISED)
     advertise(lab, a)
     a.wait(SysctlIs(MTU, str(ADVERTISED)), AT_ONCE)
