@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lab import state
 from lab.errors import TeardownError
 from lab.state import Home
-from lab.substrate import endings, signals
+from lab.substrate import endings, mounts, signals
 
 _ENDED_WITHIN = 10.0  # seconds until every process of a lab must be gone after SIGKILL
 
@@ -118,9 +118,10 @@ def sweep(name: str) -> None:
 
 
 def why_dead(home: Home) -> str | None:
-    """None while somebody owns the home: a process that works on it, or the user who brought it up."""
+    """None while somebody owns the home: a process that works on it, or the user who brought it up; or who is not seen from
+    here, for its tree is mounted in another mount namespace."""
     if not (home.path / "lab.json").exists():
-        return "its making was cut off"
+        return None if mounts.elsewhere(home.path) else "its making was cut off"
     if home.busy():
         return None
     if not home.is_up():

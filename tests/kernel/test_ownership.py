@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import host, lab, well
+from support.commands import LAB, host, lab, well
 from support.mortal import Mortals, Order
 from support.topologies import ALONE, PAIR
 from support.world import NETNS, look, run_directory, until_as
@@ -247,3 +247,34 @@ def test_the_run_directory_may_be_given_relative_or_through_a_link(topology: Wri
         assert said.status == 0, said.stderr
         until_as(before)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "topology.yaml"]
+
+
+def alone_with_mounts(script: str, *argv: str | Path) -> str:
+    """A shell script, `$@` its words, in a mount namespace of its own that copies the host's mounts; what it wrote."""
+    return host("unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", *argv)
+
+
+def test_a_lab_whose_tree_is_mounted_in_another_mount_namespace_is_left_alone(topology: Write) -> None:
+    """Who shares /run with the host in a container sees the empty folder of each lab there: a home whose making was cut off."""
+    with Lab.up(topology(ALONE)) as made:
+        assert alone_with_mounts('umount -l "$1"; shift; exec "$@"', made.directory, *LAB, "prune") == ""
+        made["a"].run(["true"])
+        assert made["a"].ns.exists()
+
+
+def test_without_its_mark_that_folder_would_be_taken_for_a_home_cut_off(topology: Write) -> None:
+    """And the kernel would take the tree from its lab as well."""
+    with Lab.up(topology(ALONE)) as made:
+        script = 'umount -l "$1"; rm "$1"/mounted-in; shift; exec "$@"'
+        assert "its making was cut off" in alone_with_mounts(script, made.directory, *LAB, "prune")
+        assert not made.directory.exists()
+
+
+def test_a_lab_whose_mount_namespace_is_gone_is_pruned(topology: Write, name: str) -> None:
+    before = look()
+    file = topology(ALONE)
+    said = alone_with_mounts('"$@"; mountpoint "$LAB_RUN_DIR"/*-*', *LAB, "up", file)
+    assert said.endswith("is a mountpoint\n")
+    assert look() != before
+    assert "its making was cut off: removed" in well("prune").stdout
+    until_as(before)
