@@ -54,6 +54,18 @@ def read(name: str | Path, params: Mapping[str, object] | None = None) -> Recipe
     return Recipe(topology, document, _services(topology, document))
 
 
+def declared(name: str | Path) -> Mapping[str, object]:
+    """The parameters that a file has, with what they are where nobody sets them. Raises TopologyError."""
+    from lab.topology import text
+
+    source = read_source(name)
+    if not is_containerlab(source):
+        return text.declared_params(source)
+    from lab.containerlab.load import variables
+
+    return variables(source, os.environ)
+
+
 def rendered(name: str | Path, params: Mapping[str, object] | None = None) -> str:
     """The text of the topology in our own language; it is not checked any further. Raises TopologyError."""
     from lab.topology import text

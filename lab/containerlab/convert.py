@@ -70,6 +70,7 @@ class _Conversion:
         for each in every.values():
             self._node(each, inheritance)
         self._check_inside()
+        self._tell_switches()
         self._tell_privileged(every)
         wiring = self._wired()
         done = {name: _with_devices(node, wiring.devices.get(name)) for name, node in self._done.items()}
@@ -122,6 +123,14 @@ class _Conversion:
                 self.findings.wrong(each.at, said, "add it, of kind linux", key=True)
                 self._lost.add(name)
                 del self._inside[name]
+
+    def _tell_switches(self) -> None:
+        names = [name for name in self._done if name not in self._containers and name not in self._lost]
+        if names:
+            said = (
+                f"bridges are switches of the lab, not of the host: what else the host's connect is not there: {listed(names)}"
+            )
+            self.findings.note(self.topology["nodes"], said)
 
     def _tell_privileged(self, every: Mapping[str, Levels]) -> None:
         names = [name for name in self._containers if every[name].one("privileged") is None]

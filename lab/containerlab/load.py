@@ -53,6 +53,11 @@ def load(source: Source, sets: Mapping[str, object], environment: Mapping[str, s
     return Loaded(replace(document, notes=notes), tuple(dict.fromkeys(problems)))
 
 
+def variables(source: Source, environment: Mapping[str, str]) -> dict[str, object]:
+    """The variables that the file names, with their values, "" where there is none."""
+    return {name: environment.get(name, "") for name in expand(source.text, environment).names}
+
+
 def _refuse_templates(sheet: Sheet) -> None:
     hint = "render it first, by containerlab deploy --export-rendered FILE, or write a template of lab's own, in Jinja2"
     at = sheet.text.find("{{")

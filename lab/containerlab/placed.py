@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lab.topology.scalars import resolve
-from lab.topology.yaml12 import Spot
+from lab.topology.yaml12 import MOST_FAULTS, Spot
 from lab.topology.yamlhints import Fault
 
 _SCALAR = re.compile(r"(?:[&!]\S*\s+)*([^\s,\[\]{}]+)")  # an anchor and a tag may stand before it
@@ -56,16 +56,18 @@ class Placed(NamedTuple):
 
 @dataclass
 class Findings:
-    """What is wrong, and what only has no effect here; indexes are into the text that was parsed."""
+    """What is wrong, and what only has no effect here, the first hundred of each; indexes are into the text that was parsed."""
 
     problems: list[Fault] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
 
     def wrong(self, where: Placed, message: str, hint: str | None = None, key: bool = False) -> None:
-        self.problems.append(Fault(where.spot.key_at if key else where.spot.at, message, hint))
+        if len(self.problems) < MOST_FAULTS:
+            self.problems.append(Fault(where.spot.key_at if key else where.spot.at, message, hint))
 
     def note(self, where: Placed, message: str, hint: str | None = None) -> None:
-        self.notes.append(Fault(where.spot.key_at, message, hint))
+        if len(self.notes) < MOST_FAULTS:
+            self.notes.append(Fault(where.spot.key_at, message, hint))
 
 
 def as_written(placed: Placed, text: str) -> Placed:

@@ -17,15 +17,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lab.topology import limits
 from lab.topology.places import Piece
 from lab.topology.words import shown
+from lab.topology.yaml12 import MOST_FAULTS
 from lab.topology.yamlhints import Fault
+
+MOST_PIECES = 200_000  # lines and values
 
 _NAME = r"(?!_(?!\w))[^\W\d]\w*"
 _EXPRESSION = re.compile(
     rf"\$\$|\$(?P<bare>{_NAME})|\$\{{(?P<name>{_NAME})(?:(?P<how>:?[-+=])(?P<other>[^}}\n$]*|\${_NAME}))?\}}"
     rf"|(?P<odd>\$\{{(?={_NAME}))"
 )
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _COMMENT = re.compile(r"[ \t]*#")
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")  # as in files: see lab.topology.source
 
@@ -47,11 +52,12 @@ def expand(text: str, values: Mapping[str, str]) -> Expanded:
     parts: list[str] = []
     for found in _EXPRESSION.finditer(text):
         value = _value(found, values, done)
-        if value is None:
-            continue
-        _lines(text, at, found.start(), parts, done.pieces)
-        _add(value, found.start(), True, parts, done.pieces)
-        at = found.end()
+        if value is not None:
+            _lines(text, at, found.start(), parts, done.pieces)
+            _add(value, found.start(), True, parts, done.pieces)
+            at = found.end()
+        if _too_much(found, done):
+            break
     if at:
         _lines(text, at, len(text), parts, done.pieces)
     done.text = "".join(parts) if at else text
@@ -59,9 +65,17 @@ def expand(text: str, values: Mapping[str, str]) -> Expanded:
     return done
 
 
+def _too_much(found: re.Match[str], done: Expanded) -> bool:
+    """No file needs as much; what it would cost is not tried."""
+    if len(done.pieces) > MOST_PIECES or (done.pieces and done.pieces[-1].at > limits.OUTPUT):
+        done.faults.append(Fault(found.start(), "far too much comes of the variables up to here"))
+        return True
+    return len(done.faults) >= MOST_FAULTS
+
+
 def _lines(text: str, start: int, end: int, parts: list[str], pieces: list[Piece]) -> None:
     """The file's own text, line by line, as places want it."""
-    for line in text[start:end].splitlines(keepends=True) if start < end else [""]:
+    for line in _LINE.findall(text, start, end):
         _add(line, start, False, parts, pieces)
         start += len(line)
 
@@ -106,7 +120,6 @@ def _other(other: str, values: Mapping[str, str], done: Expanded) -> str:
 def _odd(found: re.Match[str]) -> Iterator[Fault]:
     line_at = found.string.rfind("\n", 0, found.start()) + 1
     if not _COMMENT.match(found.string, line_at):
-        end = found.string.find("\n", found.start())
-        said = found.string[found.start() : end if end >= 0 else None]
+        said = found.string[found.start() : found.start() + 24].partition("\n")[0]
         hint = "write ${NAME}, ${NAME:-text} or ${NAME:+text}; a `${` that is meant for a shell in the node is written `$${`"
-        yield Fault(found.start(), f"{shown(said[:24])} begins no variable that containerlab knows", hint)
+        yield Fault(found.start(), f"{shown(said)} begins no variable that containerlab knows", hint)

@@ -73,11 +73,11 @@ def test_what_has_no_effect_is_noted_and_the_file_is_well(bridges: Path) -> None
     said = well("validate", bridges)
     assert "is well: 2 nodes, 1 link" in said.stdout
     assert f"lab: {bridges}:2:1: mgmt has no effect: there is no management network" in said.stderr
-    assert f"lab: {bridges}:5:5: node br1 is a switch of the lab, not a bridge of the host" in said.stderr
+    assert f"lab: {bridges}:4:3: bridges are switches of the lab, not of the host" in said.stderr
     quiet = well("validate", bridges, "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
     data = well("validate", bridges, "-f", "json").json("topology")
-    assert (data["nodes"], data["links"], len(data["notes"])) == (2, 1, 3)
+    assert (data["nodes"], data["links"], len(data["notes"])) == (2, 1, 2)
 
 
 def test_a_template_of_gos_is_refused_with_the_way_to_render_it(tmp_path: Path) -> None:
@@ -102,6 +102,32 @@ def test_render_prints_the_same_topology_in_our_own_language(bridges: Path) -> N
     own.write_text(well("render", bridges).stdout)
     assert well("plan", own).stdout == well("plan", bridges).stdout
     assert "notes" not in well("validate", own).stderr
+
+
+SCENARIO = """
+import pytest
+
+def mtu(lab):
+    return lab["br1"].run(["cat", "/sys/class/net/trunk/mtu"]).stdout.strip()
+
+@pytest.mark.lab("bridges.clab.yml", TRUNK_MTU=3000)
+def test_the_marker_gives_the_variable_its_value(lab):
+    assert mtu(lab) == "3000"
+
+@pytest.mark.lab("bridges.clab.yml")
+def test_the_environment_gives_the_variable_its_value(lab):
+    assert mtu(lab) == "4000"
+"""
+
+
+@pytest.mark.root
+def test_a_scenario_runs_on_it_with_variables_of_its_own(bridges: Path) -> None:
+    scenario = bridges.with_name("test_bridges.py")
+    scenario.write_text(SCENARIO)
+    said = lab("run", scenario, env={"TRUNK_MTU": "4000"})
+    assert said.status == 0, said.stdout
+    said = lab("run", f"{scenario}::test_the_environment_gives_the_variable_its_value", "--set", "TRUNK_MTU=4000")
+    assert said.status == 0, said.stdout
 
 
 @pytest.fixture

@@ -77,6 +77,13 @@ def test_a_value_that_no_file_could_hold_is_named() -> None:
     assert fault.message == "the value of the variable X holds a character that no file may"
 
 
+@pytest.mark.parametrize(("text", "faults"), [("$$" * 2_000_000, 1), ("${X" * 2_000_000, 100), ("$BIG\n" * 100, 1)])
+def test_what_no_honest_file_holds_is_given_up_early(text: str, faults: int) -> None:
+    found = expand(text, {"BIG": "x" * 1_000_000})
+    assert len(found.faults) == faults
+    assert len(found.pieces) < 300_000
+
+
 def test_every_variable_is_known_by_name_once() -> None:
     assert expand("$SET ${NONE:-$OTHER} $SET", VALUES).names == ["SET", "NONE", "OTHER"]
 
