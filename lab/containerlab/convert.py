@@ -13,6 +13,7 @@ from lab.containerlab.links import Inside, Wiring
 from lab.containerlab.placed import Findings, Placed
 from lab.containerlab.shapes import Shape, known
 from lab.topology.words import listed, shown
+from lab.topology.yaml12 import MOST_VALUES
 
 _FILE: Mapping[str, Shape] = {
     "name": shapes.text,
@@ -61,12 +62,11 @@ class _Conversion:
     _lost: set[str] = field(default_factory=set)
     _inside: dict[str, Inside] = field(default_factory=dict)
 
-    def made(self, file: Placed, keys: Mapping[str, Placed]) -> Placed:
+    def made(self, file: Placed, keys: Mapping[str, Placed]) -> Placed | None:
         inheritance = levels.read(self.topology, self.findings)
-        every = {}
-        for name, at in known_names(self.topology, "nodes", self.findings):
-            own = known(at, f"node {name}", coverage.KEYS, self.findings)
-            every[name] = inheritance.of(name, at, own)
+        every = self._levels(inheritance)
+        if every is None:
+            return None
         for each in every.values():
             self._node(each, inheritance)
         self._check_inside()
@@ -75,6 +75,19 @@ class _Conversion:
         wiring = self._wired()
         done = {name: _with_devices(node, wiring.devices.get(name)) for name, node in self._done.items()}
         return file.mapping(self._whole(keys, done, wiring))
+
+    def _levels(self, inheritance: levels.Inheritance) -> dict[str, Levels] | None:
+        """None where it would be too much."""
+        every: dict[str, Levels] = {}
+        inherited = 0
+        for name, at in known_names(self.topology, "nodes", self.findings):
+            own = known(at, f"node {name}", coverage.KEYS, self.findings)
+            every[name] = inheritance.of(name, at, own)
+            inherited += every[name].size()
+            if inherited > MOST_VALUES:
+                self.findings.wrong(at, f"the nodes up to here inherit more than {MOST_VALUES} values", key=True)
+                return None
+        return every
 
     def _whole(self, keys: Mapping[str, Placed], done: dict[str, Placed], wiring: Wiring) -> dict[str, Placed]:
         nodes_at = self.topology["nodes"]

@@ -47,6 +47,11 @@ class Levels:
             found.setdefault(each.value, each)
         return list(found.values())
 
+    def size(self) -> int:
+        """How many values there are to look through."""
+        every = (each.value for _, keys in self.all for each in keys.values())
+        return sum(len(value) if isinstance(value, (list, dict)) else 1 for value in every)
+
     def _upwards(self, key: str) -> Iterator[Placed]:
         return (keys[key] for _, keys in reversed(self.all) if key in keys)
 

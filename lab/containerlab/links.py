@@ -91,8 +91,9 @@ class Wiring:
         ends = [self._end(each) for each in written.each()]
         if not (ends[0] and ends[1]):
             return
+        inside = [self._inside(end) for end in ends if end]
         sides = (_addresses(keys, 0), _addresses(keys, 1))
-        made = [self._made(end, more) for end, more in zip(ends, sides, strict=True) if end]
+        made = [self._made(end, more) for end, more in zip(inside, sides, strict=True)]
         entries = {"endpoints": written.listing(made)}
         self.links.append(link.mapping(entries | ({"mtu": keys["mtu"]} if "mtu" in keys else {})))
 
@@ -133,7 +134,7 @@ class Wiring:
         if word in _LEAVE and node.value not in self.nodes:
             self.findings.wrong(node, f"a link to {word} is not covered: {_LEAVE[word]}", _HERMETIC)
             return None
-        return self._inside(keys)
+        return keys
 
     def _brief(self, end: Placed) -> dict[str, Placed] | None:
         node, _, interface = end.value.partition(":")

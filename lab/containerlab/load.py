@@ -24,7 +24,7 @@ _LINE_ENDS = re.compile("\r\n?")
 
 @dataclass(frozen=True)
 class Loaded:
-    """With `problems` the document lacks what they name, and is good for finding more."""
+    """With `problems` the document lacks what they name and its text, and is good for finding more."""
 
     document: Document
     problems: tuple[Problem, ...]
@@ -48,7 +48,8 @@ def load(source: Source, sets: Mapping[str, object], environment: Mapping[str, s
     if made is None:
         raise TopologyError(dict.fromkeys(problems))
     params = {name: values[name] for name in expanded.names if name in values}
-    document = Document(made.value, write(made.value), params, source, made.spot, places)
+    rendered = "" if problems else write(made.value)
+    document = Document(made.value, rendered, params, source, made.spot, places)
     notes = tuple(dict.fromkeys(of_yaml(findings.notes, places)))
     return Loaded(replace(document, notes=notes), tuple(dict.fromkeys(problems)))
 

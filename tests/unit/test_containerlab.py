@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from lab.containerlab.load import Loaded, load
 from lab.errors import TopologyError
 from lab.model import parse as parse_topology
 from lab.topology.source import Source
+from lab.topology.writing import write
 from lab.topology.yaml12 import parse
 
 FILE, FOLDER = "x.clab.yml", Path("/home/me/lab")
@@ -589,6 +592,81 @@ def test_places_behind_a_variable_are_those_of_the_file() -> None:
     first, second, third = loaded(text, L="one, two").problems[:3]
     assert [str(each.place) for each in (first, second, third)] == ["x.clab.yml:3:36", "x.clab.yml:4:11", "x.clab.yml:4:11"]
     assert first.place and first.place.rendered == "nodes: {a: {kind: linux, image: 'busybox', cpu: many}}"
+
+
+def test_a_link_that_is_dropped_leaves_nothing_behind() -> None:
+    text = (
+        "name: x\ntopology:\n  defaults: {image: i, privileged: true}\n  nodes:\n"
+        "    a: {kind: linux}\n    br|a: {kind: bridge, network-mode: container:a}\n    srl: {kind: nokia_srlinux}\n"
+        "  links: [{endpoints: [srl:e1-1, 'br|a:p1']}, {endpoints: ['br|a:p2', host:x]}]\n"
+    )
+    data: Any = loaded(text).document.data
+    assert data["nodes"] == {
+        "a": {"kind": "container", "image": "i", "privileged": True, "interfaces": {"br": {"kind": "bridge"}}},
+        "srl": {"kind": "host"},
+    }
+    assert "links" not in data
+
+
+SCALARS: tuple[Any, ...] = (None, "", "x", "x:y", "$X", "\N{SNOWMAN}", 0, -1, 1.5, True)
+ODD = (*SCALARS, [], ["x"], [None], [[]], [{}], {}, {"x": None}, {"x": {"y": []}})
+WHOLE = """\
+name: x
+prefix: p
+mgmt: {network: x}
+topology:
+  defaults: {kind: linux, image: i, group: g, env: {A: b}, exec: [one], binds: [./a:/a], sysctls: {net.ipv4.ip_forward: 1}}
+  kinds: {linux: {cap-add: [NET_ADMIN], certificate: {issue: false}}}
+  groups: {g: {memory: 1G, cpu: 1, user: u, cmd: c, entrypoint: e, privileged: no, network-mode: none}}
+  nodes:
+    a: {kind: linux, image-pull-policy: never, restart-policy: always}
+    s: {kind: bridge}
+    br|a: {kind: bridge, network-mode: container:a}
+  links:
+    - {endpoints: ["a:eth1", "s:p1"], mtu: 1500, ipv4: [10.0.0.1/24], ipv6: [""], vars: {x: y}}
+    - type: veth
+      endpoints: [{node: a, interface: eth2, mac: 02:00:00:00:00:01, ipv4: 10.0.1.1/24}, {node: "br|a", interface: p}]
+    - {type: dummy, endpoint: {node: a, interface: d}}
+"""
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in entries:
+        yield from paths(each, (*path, key))
+
+
+def with_odd(path: tuple[Any, ...], odd: object) -> Any:
+    whole: Any = copy.deepcopy(parse(WHOLE).value)
+    holder = whole
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = odd
+    return whole
+
+
+@pytest.mark.parametrize("path", [path for path in paths(parse(WHOLE).value) if path], ids=str)
+def test_whatever_stands_anywhere_is_taken_or_refused(path: tuple[Any, ...]) -> None:
+    for odd in ODD:
+        text = write(with_odd(path, odd))
+        try:
+            found = loaded(text)
+        except TopologyError as error:
+            assert error.problems
+            continue
+        assert found.problems or parse(found.document.rendered).value == found.document.data
+
+
+def test_the_whole_of_it_is_taken_as_it_stands() -> None:
+    assert not problems(WHOLE)
+
+
+def test_what_is_inherited_without_bound_is_refused_in_bounded_time() -> None:
+    every = "[" + ", ".join(f"'{number}'" for number in range(10_000)) + "]"
+    nodes = "".join(f"    n{number}:\n" for number in range(10_000))
+    text = f"name: x\ntopology:\n  defaults: {{kind: linux, image: i, exec: {every}}}\n  nodes:\n{nodes}"
+    assert problems(text)[-1] == "54:5: the nodes up to here inherit more than 500000 values"
 
 
 def test_of_what_is_wrong_a_hundred_are_told() -> None:
