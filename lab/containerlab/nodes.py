@@ -94,7 +94,8 @@ def _magic(lab: str, node: str) -> dict[str, str]:
     }
 
 
-def _image(levels: Levels, findings: Findings) -> Placed | None:
+def _image(levels: Levels, findings: Findings) -> Placed:
+    """Something stands in for one that is wrong, so that the model has nothing to add."""
     image = levels.one("image")
     if image is None:
         hint = "add image:, to the node, its group, its kind or the defaults"
@@ -102,7 +103,9 @@ def _image(levels: Levels, findings: Findings) -> Placed | None:
     elif "$" in image.value:
         hint = "give it a value: --set NAME=VALUE, or a variable of the environment"
         findings.wrong(image, f"the image {shown(image.value)} of node {levels.node} has a variable without a value", hint)
-    return image
+    else:
+        return image
+    return levels.at.like("image")
 
 
 def _words(text: Placed | None, findings: Findings) -> Placed | None:
