@@ -89,7 +89,7 @@ def render(settings: Settings, topology: str, params: dict[str, object]) -> None
     \b
     Example:
       lab render office.yaml --set members=5
-      lab render office.clab.yml > office.yaml
+      lab render office.clab.yaml > office.yaml
 
     See also: lab validate
     """
