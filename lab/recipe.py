@@ -86,7 +86,7 @@ def _of_containerlab(source: Source, params: Mapping[str, object]) -> Recipe:
 
     loaded = load(source, params, os.environ)
     topology = _topology(loaded.document, loaded.problems)
-    return Recipe(topology, loaded.document)
+    return Recipe(topology, loaded.document, _services(topology, loaded.document))
 
 
 def _topology(document: Document, problems: Iterable[Problem] = ()) -> Topology:

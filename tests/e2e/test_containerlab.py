@@ -9,6 +9,7 @@ import pytest
 from support.commands import lab, well
 
 from lab.live import unique_name
+from lab.recipe import read
 
 WRONG = """\
 name: wrong
@@ -128,6 +129,15 @@ def test_a_scenario_runs_on_it_with_variables_of_its_own(bridges: Path) -> None:
     assert said.status == 0, said.stdout
     said = lab("run", f"{scenario}::test_the_environment_gives_the_variable_its_value", "--set", "TRUNK_MTU=4000")
     assert said.status == 0, said.stdout
+
+
+def test_an_ovs_bridge_is_a_switch_with_its_own_daemons(tmp_path: Path) -> None:
+    file = tmp_path / "o.clab.yml"
+    file.write_text(
+        "name: o\ntopology: {nodes: {o: {kind: ovs-bridge}, b: {kind: bridge}}, links: [{endpoints: [o:b, b:o]}]}\n"
+    )
+    recipe = read(file)
+    assert [service.name for service in recipe.services] == ["ovsdb-server", "ovs-vswitchd"]
 
 
 @pytest.fixture
