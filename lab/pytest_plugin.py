@@ -236,13 +236,13 @@ def _topology(item: pytest.Item, name: str) -> str | Path:
 
 def _known_params(item: pytest.Item) -> Mapping[str, object]:
     """Those of the topology's file; none where that cannot be read, which is then said when the test runs."""
+    from lab import recipe
     from lab.errors import TopologyError
-    from lab.topology.text import declared_params, read_source
 
     if item.get_closest_marker("lab") is None:
         return {}
     with contextlib.suppress(TopologyError):
-        return declared_params(read_source(_topology(item, _wish(item)[0])))
+        return recipe.declared(_topology(item, _wish(item)[0]))
     return {}
 
 

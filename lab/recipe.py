@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.containerlab.recognise import is_containerlab
 from lab.errors import Problem, TopologyError
 from lab.topology.source import Source, read_source
 
@@ -37,19 +39,69 @@ class Recipe:
 
 
 def read(name: str | Path, params: Mapping[str, object] | None = None) -> Recipe:
-    """`name` is a file or the name of a shipped topology. Raises TopologyError, with all problems at once."""
+    """`name` is a file, also one of containerlab's, or the name of a shipped topology. Raises TopologyError, with all problems
+    at once."""
     from lab.topology import text
 
-    with text.start(read_source(name), params or {}) as rendering:
-        from lab.model import Faults, parse  # while Jinja2 works in a process of its own
+    source = read_source(name)
+    if is_containerlab(source):
+        return _of_containerlab(source, params or {})
+    with text.start(source, params or {}) as rendering:
+        import lab.model  # noqa: F401 - while Jinja2 works in a process of its own
 
         document = rendering.result()
+    topology = _topology(document)
+    return Recipe(topology, document, _services(topology, document))
+
+
+def declared(name: str | Path) -> Mapping[str, object]:
+    """The parameters that a file has, with what they are where nobody sets them. Raises TopologyError."""
+    from lab.topology import text
+
+    source = read_source(name)
+    if not is_containerlab(source):
+        return text.declared_params(source)
+    from lab.containerlab.load import variables
+
+    return variables(source, os.environ)
+
+
+def rendered(name: str | Path, params: Mapping[str, object] | None = None) -> str:
+    """The text of the topology in our own language; it is not checked any further. Raises TopologyError."""
+    from lab.topology import text
+
+    source = read_source(name)
+    if not is_containerlab(source):
+        return text.render_only(source, params or {})
+    from lab.containerlab.load import load
+
+    loaded = load(source, params or {}, os.environ)
+    if loaded.problems:
+        raise TopologyError(in_file_order(loaded.problems))
+    return loaded.document.rendered
+
+
+def _of_containerlab(source: Source, params: Mapping[str, object]) -> Recipe:
+    from lab.containerlab.load import load
+
+    loaded = load(source, params, os.environ)
+    topology = _topology(loaded.document, loaded.problems)
+    return Recipe(topology, loaded.document, _services(topology, loaded.document))
+
+
+def _topology(document: Document, problems: Iterable[Problem] = ()) -> Topology:
+    """`problems` are told together with what the model finds."""
+    from lab.model import Faults, parse
+
+    every = list(problems)
     try:
         topology = parse(document.data)
     except Faults as found:
-        problems = [Problem(_readable(each.message), each.hint, document.place(each.path, each.key)) for each in found.faults]
-        raise TopologyError(in_file_order(problems)) from None
-    return Recipe(topology, document, _services(topology, document))
+        every += [Problem(_readable(each.message), each.hint, document.place(each.path, each.key)) for each in found.faults]
+        raise TopologyError(in_file_order(every)) from None
+    if every:
+        raise TopologyError(in_file_order(every))
+    return topology
 
 
 def _services(topology: Topology, document: Document) -> tuple[ServiceSpec, ...]:

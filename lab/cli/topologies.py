@@ -44,16 +44,23 @@ def validate(settings: Settings, topology: str, params: dict[str, object]) -> No
     from lab import recipe
 
     found = recipe.read(topology, params)
+    _say_notes(found, settings)
     lacking = _lacking(found)
     nodes, links = len(found.topology.nodes), len(found.topology.links)
     if settings.json:
-        envelope(
-            "topology", {"name": found.topology.name, "nodes": nodes, "links": links, "params": dict(found.document.params)}
-        )
+        said = {"name": found.topology.name, "nodes": nodes, "links": links, "params": dict(found.document.params)}
+        notes = list(map(str, found.document.notes))
+        envelope("topology", said | ({"notes": notes} if notes else {}))
     elif settings.verbosity >= 0:
         print(f"{found.source.name}: {found.topology.name} is well: {_count(nodes, 'node')}, {_count(links, 'link')}")
     if lacking is None and settings.verbosity >= 0:
         say("lab: what this host has for it was not tried: that needs root")
+
+
+def _say_notes(found: Recipe, settings: Settings) -> None:
+    if settings.verbosity >= 0:
+        for note in found.document.notes:
+            say(f"lab: {note}")
 
 
 def _lacking(found: Recipe) -> bool | None:
@@ -77,16 +84,18 @@ def render(settings: Settings, topology: str, params: dict[str, object]) -> None
     """Print a topology as Jinja2 leaves it.
 
     Its parameters are filled in, those of --set or their defaults. What comes out is YAML, and is not checked any further.
+    A file of containerlab's comes out in lab's own language.
 
     \b
     Example:
       lab render office.yaml --set members=5
+      lab render office.clab.yaml > office.yaml
 
     See also: lab validate
     """
-    from lab.topology import text
+    from lab import recipe
 
-    rendered = text.render_only(text.read_source(topology), params)
+    rendered = recipe.rendered(topology, params)
     if settings.json:
         envelope("rendered", {"text": rendered})
     else:
@@ -183,6 +192,8 @@ def up(settings: Settings, topology: str, name: str | None, no_wait: bool, param
                     say(step.describe())
 
         building.recipe = recipe.read(topology, params)
+        with line.aside():
+            _say_notes(building.recipe, settings)
         lab = Lab.up(building.recipe, name=name, wait=not no_wait, detach=True, on_step=on_step)
         settings.decided()
     took = time.monotonic() - start

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lab.errors import Place
+from lab.errors import Place, Problem
 from lab.topology.places import Plain, Rendered
 from lab.topology.source import Source
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Document:
     """A topology as plain data (dicts with str keys, lists, scalars), not to be changed: aliases share their targets.
 
-    `rendered` is the text that was parsed, `params` the effective parameters.
+    `rendered` is the text that was parsed, `params` the effective parameters. `notes` name what the file says and what has no
+    effect here.
     """
 
     data: object
@@ -27,6 +28,7 @@ class Document:
     source: Source
     spot: Spot = field(repr=False, compare=False)
     places: Plain | Rendered = field(repr=False, compare=False)
+    notes: tuple[Problem, ...] = ()
 
     def place(self, path: Sequence[str | int], key: bool = False) -> Place:
         """Where the value at `path` into `data` begins in the user's file, or with `key` its key.

@@ -15,6 +15,7 @@ STAGES = (
     ("lab.errors", "lab.sysctls", "lab.sockopts"),
     ("lab.kernels",),
     ("lab.topology",),
+    ("lab.containerlab",),
     ("lab.model",),
     ("lab.roles",),
     ("lab.recipe", "lab.plan"),
