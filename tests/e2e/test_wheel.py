@@ -81,6 +81,8 @@ def test_the_wheel_holds_what_is_no_python(content: set[str]) -> None:
         "lab/topologies/two-hosts.yaml",
         "lab/topologies/rp-filter.yaml",
         "lab/scenarios/pytest.ini",
+        "lab/new/files/network.yaml",
+        "lab/new/files/workflow.yml",
         "lab/templates/README.md",
         "lab/templates/radvd/role.yaml",
         "lab/templates/radvd/radvd.conf.j2",
