@@ -355,13 +355,11 @@ def known_params(item: pytest.Item) -> frozenset[str]:
 
 def _skip_for_features(item: pytest.Item, why: str) -> NoReturn:
     """With what else could be done: where `lab run` does not say it, that it can. JUnit is told which check that is."""
-    if ELSEWHERE in item.config.stash:
-        hint = item.config.stash[ELSEWHERE]
-    else:
-        path = os.path.relpath(item.path, item.config.invocation_params.dir)
-        check = f"{path}::{item.nodeid.partition('::')[2]}"
-        item.user_properties.append((LACKS, check))
-        hint = f"lab run makes it in a guest whose kernel has it: lab run {shlex.quote(check)}"
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    check = f"{path}::{item.nodeid.partition('::')[2]}"
+    item.user_properties.append((LACKS, check))
+    own = f"lab run makes it in a guest whose kernel has it: lab run {shlex.quote(check)}"
+    hint = item.config.stash.get(ELSEWHERE, own)
     _skip(item, f"{why}\n{hint}" if hint else why)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from support import junit
 from support.privilege import without_privilege
 from support.world import NETNS, run_directory
 
@@ -187,6 +188,7 @@ def test_four_workers_come_to_the_same_verdicts(serial: Done, parallel: Done) ->
         "error": 3,
         "skipped": 1,
     }
+    assert {**junit.read(parallel.junit), "test_a_leak": "error"} == {**junit.read(serial.junit), "test_a_leak": "error"}
     assert serial.verdicts()["test_a_table"][1].split() == ["node", "s", "a", "1.50", "b", "1.50"]
 
 
