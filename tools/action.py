@@ -10,11 +10,13 @@ Ends as `lab run` does: 0, or 1, 2, 3, 4, 70, 130.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -27,7 +29,8 @@ from xml.etree.ElementTree import Element
 LACKS = "lab-lacks"
 """As in lab.pytest_plugin: the property of a check that was skipped for want of a kernel feature, as `lab run` names it."""
 WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD, SKIPPED = 2, 3, 1, 4
-BY_RANK = (130, 143, 70, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD)
+ENDED = (130, 143)
+BY_RANK = (*ENDED, 70, WRONG_CALL, HOST_CANNOT, DOES_NOT_HOLD)
 _OF_PYTEST = {1: DOES_NOT_HOLD, 2: 130, 3: 70, 4: WRONG_CALL, 5: WRONG_CALL}
 """pytest.ExitCode -> the exit status of `lab run`."""
 _WORDS = {"held": "held", "failure": "did not hold", "error": "could not be made", "skipped": "skipped"}
@@ -150,11 +153,13 @@ def run(inputs: Inputs) -> int:
         raise InputError(
             "pytest needs root for labs, and sudo is not here or asks for a password: use scenarios instead, which need no root"
         )
+    for stale in (inputs.report / "junit.xml", inputs.report / "guest" / "junit.xml"):
+        stale.unlink(missing_ok=True)
     status = call([*(prefix or ()), *_command(inputs)], inputs.folder)
     statuses = [_OF_PYTEST.get(status, 70) if status and inputs.pytest else status]
     file = inputs.report / "junit.xml"
     lacking = [check for case in cases(file) if (check := lacks(case))]
-    if lacking and inputs.kernels:
+    if lacking and inputs.kernels and statuses[0] not in ENDED:
         statuses += _in_a_guest(inputs, list(prefix or ()), file, lacking)
     _give_back(inputs, prefix)
     return tell(inputs, statuses, list(cases(file)))
@@ -212,16 +217,33 @@ def with_group(title: str, argv: Sequence[str], folder: Path) -> int:
 
 
 def call(argv: Sequence[str], folder: Path) -> int:
-    """What it prints is no command to the runner, whatever it looks like."""
+    """What it prints is no command to the runner, whatever it looks like. Told to end, it is told, and undoes what it made."""
     token = secrets.token_hex(16)
     command("stop-commands", token)
     try:
-        return subprocess.run(argv, cwd=folder, check=False).returncode
+        with subprocess.Popen(argv, cwd=folder) as process, handed_on(process):
+            return process.wait()
     except OSError as error:
         print(f"{argv[0]}: {error.strerror}", flush=True)
         return 127
     finally:
         command(token)
+
+
+@contextlib.contextmanager
+def handed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A runner that cancels sends SIGINT to this process alone, and SIGTERM some seconds later."""
+
+    def hand_on(number: int, _frame: object) -> None:
+        with contextlib.suppress(PermissionError):  # it is sudo's
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # -- results: the JUnit file is what both ways of running write

@@ -43,7 +43,7 @@ def new(settings: Settings, folder: Path) -> None:
     elif settings.verbosity >= 0:
         for path in written:
             print(path)
-        print(f"next: sudo lab run {shlex.quote(str(folder))}")
+        print(f"next: lab run {shlex.quote(str(folder))}")
 
 
 COMMANDS: tuple[Any, ...] = (new,)

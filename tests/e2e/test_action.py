@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from support import junit, runner
 from support.commands import well
 from support.runner import Ran
 from support.user import User, new_user
+from support.world import run_directory
 
 from lab import kernels
 from lab.substrate import features
@@ -44,6 +47,14 @@ SKIPS = '''
         """Today is the day."""
         pytest.skip("not today")
 '''
+WAITS = '''
+    from pathlib import Path
+    @pytest.mark.lab("alone.yaml")
+    def test_it_waits(lab):
+        """It waits to be cancelled."""
+        Path(__file__).with_name("up").touch()
+        lab["n0"].run(["sleep", "1000"], timeout=1000)
+'''
 LACKS = '''
     @pytest.mark.needs("{feature}")
     @pytest.mark.lab("alone.yaml")
@@ -58,6 +69,7 @@ ROOTS = """
         assert len(open("/proc/self/uid_map").readlines()) == 1 and open("/proc/self/uid_map").read().split()[1] == "0"
 """
 Act = Callable[..., Ran]
+SECONDS = 120.0
 KINDS = {"dummy": "kind: dummy", "vrf": "kind: vrf, table: 10", "bond": "kind: bond"}
 
 
@@ -129,6 +141,28 @@ def test_a_file_that_cannot_be_collected_fails_the_step(act: Act) -> None:
     ran = act("import nothing_of_that_name\n", scenarios="test_mine.py")
     assert (ran.status, ran.outputs["status"]) == (2, "2")
     assert ran.told("error")
+
+
+def test_a_job_that_is_cancelled_undoes_its_labs(workspace: Path, tmp_path: Path) -> None:
+    """The runner sends SIGINT to the process that it started, and to no other."""
+    write(workspace, WAITS)
+
+    def cancelled(argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, cwd=folder, env=dict(env), stdout=pipe, text=True, start_new_session=True) as process:
+            deadline = time.monotonic() + SECONDS
+            while not (folder / "up").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            return subprocess.CompletedProcess(argv, process.wait(SECONDS), process.communicate()[0], "")
+
+    ran = runner.run(
+        workspace, tmp_path, {"python": sys.executable, "install": "false", "scenarios": "test_mine.py"}, cancelled
+    )
+    assert (ran.status, ran.outputs["status"]) == (130, "130"), ran.log
+    assert "interrupted, everything is undone" in ran.log
+    assert not run_directory().exists()
 
 
 # -- skips

@@ -22,7 +22,7 @@ WRITTEN = ["network.yaml", "test_network.py", ".github/workflows/lab.yml"]
 def test_the_start_holds_by_lab_run_and_by_pytest(tmp_path: Path) -> None:
     folder = tmp_path / "my network" / "first"
     said = well("new", folder)
-    assert said.stdout.splitlines() == [*(f"{folder}/{name}" for name in WRITTEN), f"next: sudo lab run '{folder}'"]
+    assert said.stdout.splitlines() == [*(f"{folder}/{name}" for name in WRITTEN), f"next: lab run '{folder}'"]
     said = lab("run", folder)
     assert (said.status, said.stdout.splitlines()[-1][:9]) == (0, "2 held, i"), said.stdout
     argv = [sys.executable, "-m", "pytest", "--strict-markers", "-W", "error"]

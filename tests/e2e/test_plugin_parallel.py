@@ -153,10 +153,15 @@ def argv(*words: str) -> list[str]:
     return [sys.executable, "-B", "-m", "pytest", *words]
 
 
+def ours() -> dict[str, str]:
+    """Not what a pytest that runs these tests, or its xdist, tells its own."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+
+
 def run(folder: Path, *words: str) -> Done:
     file = folder / f"{len(list(folder.glob('*.xml')))}.xml"
     command = argv(f"--junitxml={file}", *words)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(command, cwd=folder, env=ours(), capture_output=True, text=True, timeout=SECONDS, check=False)
     return Done(done.returncode, done.stdout + done.stderr, file)
 
 
@@ -210,7 +215,7 @@ def test_a_worker_that_is_killed_leaves_nothing_and_the_others_go_on(folder: Pat
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_leaves_nothing_once_its_workers_have_ended(folder: Path, number: signal.Signals) -> None:
     """The workers learn of it by the end of their channel, and undo what they made within some seconds."""
-    with subprocess.Popen(argv("-n", "2", "test_waits.py"), cwd=folder, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(argv("-n", "2", "test_waits.py"), cwd=folder, env=ours(), stdout=subprocess.DEVNULL) as process:
         until(lambda: len(list((folder / "at").iterdir())) == 2)
         process.send_signal(number)
     workers = [path.name for path in (folder / "at").iterdir()]
