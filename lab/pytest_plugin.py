@@ -11,17 +11,18 @@ every run of every project that it is installed beside: nothing of lab is import
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
+import select
+import shlex
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 if TYPE_CHECKING:
-    from lab.drawing.picture import Picture
     from lab.live import Lab
     from lab.observe.evidence import Watch
     from lab.observe.explain import watch as explaining
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lab.observe.kmsg import Log
     from lab.observe.wire import Wire
     from lab.recipe import Recipe
-    from lab.report.results import Capture, Recorded, Table
+    from lab.report.results import Table
     from lab.substrate.drops import Drops
 
 SECTION = "lab: "
@@ -40,11 +41,19 @@ FAULT = 70
 """The exit status that a fault of ours asks for."""
 RECORDED = "lab_recorded"
 """The attribute of a test's report that has what `--lab-record` asks to be kept: a `lab.report.results.Recorded`."""
+LACKS = "lab-lacks"
+"""The property of a test in JUnit that was skipped for want of a kernel feature; its value is how `lab run` names the test."""
 ELSEWHERE = pytest.StashKey[str]()
 """Of a configuration: why tests that lack a kernel feature are skipped here rather than made on another kernel."""
-_MOST_FRAMES = 100  # of a capture
+_WRONG = "lab_wrong_call"
+_ENDS_WITHIN = 10.0  # seconds from the end of a worker's last descriptor to that of the process
 _TABLE = "table: "
-"""What the names of our tables begin with among a test's user properties, which JUnit has as well."""
+"""What the names of our tables begin with among a test's user properties, of which JUnit has the text."""
+_SKIPPED = "lab_skipped"
+"""The attribute of a skipped test's report that says why it got no lab, in a line."""
+_TABLES = "lab_tables"
+"""The attribute of a test's report that has its tables as plain data: [title, columns, rows]. A worker of pytest-xdist sends
+reports in a format that knows nothing else."""
 
 
 @dataclass(slots=True)
@@ -60,6 +69,9 @@ class _Open:
 
 
 _OPEN = pytest.StashKey[_Open]()
+_WHY_SKIPPED = pytest.StashKey[str]()
+_MEASURED = pytest.StashKey[dict[str, "Table"]]()
+"""Of a test: its tables by their titles."""
 _FAULT_OF_OURS = pytest.StashKey[Exception]()
 _DROPS: pytest.StashKey[tuple[Drops | None, str]] = pytest.StashKey()
 """What traces drops for all tests of the run, or why that cannot be."""
@@ -101,15 +113,62 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         drops.close()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A parameter that no selected test's topology has was mistyped."""
-    sets = _sets(session.config)
-    if not sets:
-        return
+    """A parameter that no selected test's topology has was mistyped. A worker of pytest-xdist tells the process that started
+    it, which would take an error raised here for a crash, and has nothing to run."""
+    wrong = _unknown_sets(session)
+    if wrong and (output := getattr(session.config, "workeroutput", None)) is not None:
+        output[_WRONG] = wrong
+        session.items.clear()
+    elif wrong:
+        raise pytest.UsageError(wrong)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """What pytest-xdist calls when a worker has ended: the lab of one that was killed is nobody's any more."""
+    if wrong := getattr(node, "workeroutput", {}).get(_WRONG):
+        raise pytest.UsageError(wrong)
+    if error and os.geteuid() == 0:
+        _prune_after(getattr(node, "workerinfo", {}).get("pid"))
+
+
+def _prune_after(pid: int | None) -> None:
+    """Once the process has ended and let go of its lab. What cannot be removed is left to `lab prune`, which says why."""
+    from lab import undo
+    from lab.errors import LabError
+
+    with contextlib.suppress(LabError, OSError):
+        if pid:
+            _until_ended(pid)
+        undo.prune()
+
+
+def _until_ended(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            select.select([pidfd], [], [], _ENDS_WITHIN)
+        finally:
+            os.close(pidfd)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Why tests got no lab, which pytest itself says with -rs only: else a run that checked nothing looks well."""
+    reports = terminalreporter.stats.get("skipped", ())
+    for why, count in Counter(getattr(report, _SKIPPED) for report in reports if hasattr(report, _SKIPPED)).items():
+        terminalreporter.write_line(f"lab: {count} skipped: {why}", yellow=True)
+
+
+def _unknown_sets(session: pytest.Session) -> str:
+    """In words; empty where there are none."""
+    if not (sets := _sets(session.config)):
+        return ""
     known = {name for item in session.items for name in _known_params(item)}
-    if unknown := [name for name in sets if name not in known]:
-        said = f"they have {', '.join(sorted(known))}" if known else "they have none"
-        raise pytest.UsageError(f"no selected test's topology has a parameter {', '.join(map(repr, unknown))}: {said}")
+    unknown = [name for name in sets if name not in known]
+    said = f"they have {', '.join(sorted(known))}" if known else "they have none"
+    return f"no selected test's topology has a parameter {', '.join(map(repr, unknown))}: {said}" if unknown else ""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -118,9 +177,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from lab.substrate import features
 
         if lacking := features.missing(marked):
-            pytest.skip(
-                f"this kernel has no {' and no '.join(sorted(each.replace('_', ' ') for each in lacking))}{_hint(item)}"
-            )
+            said = f"this kernel has no {' and no '.join(sorted(each.replace('_', ' ') for each in lacking))}"
+            _skip_for_features(item, said)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -130,8 +188,14 @@ def pytest_runtest_makereport(
     """Adds the evidence while the lab is still up, and the exit status that the failure asks of `lab run`."""
     report = yield
     opened = item.stash.get(_OPEN, None)
-    if opened is not None and report.when == "call" and item.config.getoption("lab_record"):
-        setattr(report, RECORDED, _recorded(opened, report.failed))
+    if measured := item.stash.get(_MEASURED, {}):
+        setattr(report, _TABLES, [[title, list(each.columns), list(map(list, each.rows))] for title, each in measured.items()])
+    if opened is not None and report.when == "call" and _recording(item.config):
+        from lab.report import recording
+
+        setattr(report, RECORDED, recording.recorded(opened.lab, opened.recipe.topology, opened.journal, report.failed))
+    if report.skipped and _WHY_SKIPPED in item.stash:
+        setattr(report, _SKIPPED, item.stash[_WHY_SKIPPED].partition("\n")[0])
     if report.failed and call.excinfo is not None:
         setattr(report, STATUS, _status(item, call.excinfo.value))
         if opened is not None:
@@ -192,7 +256,8 @@ def report_table(request: pytest.FixtureRequest) -> Callable[[str, Iterable[str]
     from lab.report.results import Table
 
     def add(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-        request.node.user_properties.append((_TABLE + title, Table.of(columns, rows)))
+        table = request.node.stash.setdefault(_MEASURED, {})[title] = Table.of(columns, rows)
+        request.node.user_properties.append((_TABLE + title, str(table)))
 
     return add
 
@@ -201,8 +266,7 @@ def tables_of(report: pytest.TestReport) -> dict[str, Table]:
     """By their titles, those that `report_table` added until this phase of the test."""
     from lab.report.results import Table
 
-    found = ((name.removeprefix(_TABLE), value) for name, value in report.user_properties if name.startswith(_TABLE))
-    return {title: table for title, table in found if isinstance(table, Table)}
+    return {title: Table.of(columns, rows) for title, columns, rows in getattr(report, _TABLES, ())}
 
 
 def _sets(config: pytest.Config) -> dict[str, str]:
@@ -289,22 +353,34 @@ def known_params(item: pytest.Item) -> frozenset[str]:
     return frozenset(_known_params(item))
 
 
-def _hint(item: pytest.Item) -> str:
-    """What else could be done about a lacking feature, where whoever runs pytest knows."""
-    return f"\n{hint}" if (hint := item.config.stash.get(ELSEWHERE, "")) else ""
+def _skip_for_features(item: pytest.Item, why: str) -> NoReturn:
+    """With what else could be done: where `lab run` does not say it, that it can. JUnit is told which check that is."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    check = f"{path}::{item.nodeid.partition('::')[2]}"
+    item.user_properties.append((LACKS, check))
+    own = f"lab run makes it in a guest whose kernel has it: lab run {shlex.quote(check)}"
+    hint = item.config.stash.get(ELSEWHERE, own)
+    _skip(item, f"{why}\n{hint}" if hint else why)
+
+
+def _skip(item: pytest.Item, why: str) -> NoReturn:
+    item.stash[_WHY_SKIPPED] = why
+    pytest.skip(why)
 
 
 def _up(item: pytest.Item, recipe: Recipe, keep: bool) -> Lab:
     """Skips where privilege or a feature is missing. One that may be kept does not end with this process."""
     from lab.errors import HostError
-    from lab.live import Lab, unique_name
+    from lab.live import Lab, missing_features, unique_name
 
     try:
         return Lab.up(recipe, name=unique_name(recipe.topology.name), detach=keep)
     except HostError as error:
-        if _lacking(recipe):
-            said = "\n".join(dict.fromkeys(f"{each.message}: {each.hint}" for each in error.problems))
-            pytest.skip(said + (_hint(item) if os.geteuid() == 0 else ""))
+        said = "\n".join(dict.fromkeys(f"{each.message}: {each.hint}" for each in error.problems))
+        if os.geteuid() != 0:
+            _skip(item, said)
+        if missing_features(recipe):
+            _skip_for_features(item, said)
         raise
 
 
@@ -320,12 +396,6 @@ def _explaining(config: pytest.Config, up: Lab) -> explaining.Explainer:
         except HostError as error:
             config.stash[_DROPS] = None, str(error)
     return watch.Explainer({node.name: node.ns for node in up}, *config.stash[_DROPS])
-
-
-def _lacking(recipe: Recipe) -> bool:
-    from lab.live import missing_features
-
-    return os.geteuid() != 0 or bool(missing_features(recipe))
 
 
 def _down(up: Lab) -> None:
@@ -393,44 +463,9 @@ def _captured_at(wire: Wire) -> str:
     return f"frames at {', '.join(map(str, wire.interfaces))}{f' ({wire.expression})' if wire.expression else ''}"
 
 
-def _recorded(opened: _Open, failed: bool) -> Recorded:
-    """While the lab is still up."""
-    from lab.report import results
-
-    record, kept = opened.lab.record, opened.journal
-    steps = [results.Step(each.node, each.kind, each.what, each.time, each.seconds, each.outcome) for each in kept.steps]
-    captures = tuple(_capture(wire) for wire in opened.lab.captures)
-    params = {name: str(value) for name, value in record.params.items()}
-    return results.Recorded(record.source, params, tuple(steps), kept.left, captures, _picture(opened, failed))
-
-
-def _picture(opened: _Open, failed: bool) -> Picture | None:
-    """Of the file; of the living lab where the test failed and the lab can still be read."""
-    from lab.drawing import picture
-
-    if failed:
-        with contextlib.suppress(Exception):
-            return dataclasses.replace(picture.of_lab(opened.lab), name=opened.recipe.topology.name)
-    return picture.of(opened.recipe.topology)
-
-
-def _capture(wire: Wire) -> Capture:
-    from lab.report import results
-
-    packets = wire.packets
-    frames = [
-        results.Frame(
-            each.frame.time / 1e9,
-            str(each.frame.interface),
-            "sends" if each.frame.sent else "receives",
-            each.summary,
-            each.dissection,
-            each.frame.length,
-        )
-        for each in packets[:_MOST_FRAMES]
-    ]
-    more = max(len(packets) - _MOST_FRAMES, 0)
-    return results.Capture(tuple(map(str, wire.interfaces)), wire.expression, tuple(frames), more, dict(wire.lost))
+def _recording(config: pytest.Config) -> bool:
+    """Not in a worker of pytest-xdist, which cannot send it, and whose reports nobody makes a page of."""
+    return bool(config.getoption("lab_record")) and not hasattr(config, "workerinput")
 
 
 def _dead_services(up: Lab) -> str:

@@ -21,6 +21,7 @@ TEST = {
     "fish": "fish",
     "zsh": "zsh",
     "newuidmap": "uidmap",
+    "sudo": "sudo",
     "dhclient": "isc-dhcp-client",
     "tcpdump": "tcpdump",
     "qemu-system-x86_64": "qemu-system-x86",

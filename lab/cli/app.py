@@ -28,6 +28,7 @@ from lab.cli import (
     kernels,
     labs,
     matrix,
+    new,
     scenarios,
     send,
     services,
@@ -64,7 +65,7 @@ Exit status, the first that applies:
 
 
 _SECTIONS = {
-    "Write topologies": ("validate", "render", "plan", "graph", "schema"),
+    "Write topologies": ("new", "validate", "render", "plan", "graph", "schema"),
     "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "send", "explain", "prune"),
     "Experiments": ("run", "matrix", "scenarios"),
     "This host": ("doctor", "kernels", "completion"),
@@ -114,7 +115,7 @@ def cli() -> None:
     """
 
 
-_MODULES = (topologies, graph, labs, services, capture, send, explain, wait, scenarios, matrix, host, kernels, completion)
+_MODULES = (new, topologies, graph, labs, services, capture, send, explain, wait, scenarios, matrix, host, kernels, completion)
 for command in (each for module in _MODULES for each in module.COMMANDS):
     guests.know(command)
     candidates.know(command)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from support import junit
 from support.commands import lab
 
 pytestmark = pytest.mark.root
@@ -115,6 +116,11 @@ def test_the_page_shows_what_the_json_says(report: Path, data: Any) -> None:
 
 def _shown_otherwise(check: Any) -> list[str]:
     return [text for title, text in check["evidence"].items() if title.startswith(("what was done", "frames at"))]
+
+
+def test_a_strict_reader_takes_the_junit_file(report: Path) -> None:
+    found = junit.read(report / "junit.xml")
+    assert found == {"test_ping": "held", "test_unheard": "failure", "test_skipped": "skipped", "test_it": "held"}
 
 
 def test_the_json_has_what_was_done_and_seen(data: Any) -> None:

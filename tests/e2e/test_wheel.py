@@ -81,6 +81,8 @@ def test_the_wheel_holds_what_is_no_python(content: set[str]) -> None:
         "lab/topologies/two-hosts.yaml",
         "lab/topologies/rp-filter.yaml",
         "lab/scenarios/pytest.ini",
+        "lab/new/files/network.yaml",
+        "lab/new/files/workflow.yml",
         "lab/templates/README.md",
         "lab/templates/radvd/role.yaml",
         "lab/templates/radvd/radvd.conf.j2",
@@ -146,3 +148,11 @@ def test_the_installed_command_runs_an_experiment(installed: Run) -> None:
     said = installed("lab", "run", "rp-filter")
     assert said.returncode == 0, said.stdout + said.stderr
     assert " held, in " in said.stdout.splitlines()[-1]
+
+
+@pytest.mark.root
+def test_pytest_of_the_venv_finds_the_fixture_in_a_project_begun_by_lab_new(installed: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    assert installed("lab", "new", folder).returncode == 0
+    done = installed("python", "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", folder)
+    assert re.search(r"^=+ 2 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr

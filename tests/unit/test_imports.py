@@ -27,7 +27,7 @@ STAGES = (
     ("lab.node",),
     ("lab.live",),
     ("lab",),
-    ("lab.report", "lab.scenarios", "lab.drawing"),
+    ("lab.report", "lab.scenarios", "lab.drawing", "lab.new"),
     ("lab.doctor",),
     ("lab.guest",),
     ("lab.pytest_plugin",),
@@ -49,7 +49,7 @@ HOMES = {
     "scapy": ("lab.observe.wire", "lab.observe.frames", "lab.scenarios"),
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
-    "pytest": ("lab.pytest_plugin", "lab.dispatch.sorter", "lab.workers", "lab.runner", "lab.scenarios"),
+    "pytest": ("lab.pytest_plugin", "lab.dispatch.sorter", "lab.workers", "lab.runner", "lab.scenarios", "lab.new.files"),
     "_pytest": (),
 }
 
