@@ -61,6 +61,7 @@ LOG_RESTRICTED = note(
 MADE = ok("trial.made", "namespaces, mounts, sysctls and a /proc of their own: each was tried")
 NOT_TRIED = note("trial.not-tried", "making namespaces could not be tried", "whether labs can be made is not known")
 _IN_CONTAINER = "a container wants --privileged; elsewhere look for a seccomp filter or a security module that forbids it"
+_UNMASKED = "--privileged, or --security-opt with systempaths=unconfined (docker) or unmask=ALL (podman)"
 NO_NETWORK = lacking(
     "trial.network",
     "a network namespace is refused: {why}",
@@ -86,14 +87,14 @@ NO_PROC = lacking(
     "trial.proc",
     "a new {what} cannot be mounted: {why}",
     "a node's processes need one of their own; where parts of the container's are masked the kernel refuses another",
-    "docker and podman: --privileged, or --security-opt unmask=ALL",
+    f"in a container: {_UNMASKED}",
     blocks=True,
 )
 NO_SYSCTL = lacking(
     "trial.sysctl",
     "sysctls of a new namespace cannot be written: {why}",
     "forwarding and filters of nodes cannot be set: no lab can be made",
-    "docker and podman mount /proc/sys read-only: --privileged, or --security-opt unmask=ALL",
+    f"containers have /proc/sys read-only: {_UNMASKED}",
     blocks=True,
 )
 

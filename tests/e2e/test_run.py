@@ -212,6 +212,16 @@ def test_root_without_a_capability_is_3_and_it_is_named() -> None:
     assert "root has no CAP_SYS_ADMIN here\n    in a container: start it with --privileged" in done.stderr
 
 
+def test_root_whose_sysctls_are_read_only_is_3_and_told_what_opens_them() -> None:
+    """As in a container that has the capabilities and not --privileged; nothing is begun that would fail at each node."""
+    closed = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", closed, "sh", *LAB, "run", "rp-filter"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "lab: /proc/sys is read-only: nothing that a node is set to can be written\n    in a container:" in done.stderr
+    assert "systempaths=unconfined (docker)" in done.stderr
+
+
 def test_a_fault_of_labs_own_is_70(scenario: Write) -> None:
     broken = """
         from lab.live import Lab
