@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -282,5 +283,6 @@ def _ids(facts: Facts) -> Iterator[Finding]:
 def _log(facts: Facts) -> Finding:
     if not facts.caller.kernel_log:
         return LOG_OPEN.about(_privileges, "kernel log")
-    restricted = facts.settings.get("kernel.dmesg_restrict") == "1"
+    refused = facts.caller.kernel_log == os.strerror(errno.EPERM)  # a container may also lack the device
+    restricted = refused and facts.settings.get("kernel.dmesg_restrict") == "1"
     return (LOG_RESTRICTED if restricted else LOG_CLOSED).about(_privileges, "kernel log", why=facts.caller.kernel_log)
