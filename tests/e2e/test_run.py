@@ -222,6 +222,21 @@ def test_root_whose_sysctls_are_read_only_is_3_and_told_what_opens_them() -> Non
     assert "systempaths=unconfined (docker)" in done.stderr
 
 
+def test_in_a_network_namespace_of_its_own_as_in_a_container_the_kernels_log_is_read_too(scenario: Write) -> None:
+    """There the setting that says how often the kernel logs packets is not shown."""
+    text = """
+        from lab.observe.kmsg import Log
+
+        def test_nothing_comes():
+            assert not Path("/proc/sys/net/core/message_cost").exists()
+            with Log() as log:
+                assert log.wait(lambda entries: "found", lambda: None, "a line") == "found"
+    """
+    words = ["unshare", "--net", *LAB, "run", str(scenario(text))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_fault_of_labs_own_is_70(scenario: Write) -> None:
     broken = """
         from lab.live import Lab
