@@ -237,6 +237,29 @@ def test_in_a_network_namespace_of_its_own_as_in_a_container_the_kernels_log_is_
     assert done.returncode == 0, done.stdout
 
 
+def test_in_a_plain_chroot_the_reason_and_the_way_out_are_told(scenario: Write, tmp_path: Path) -> None:
+    """No mount can be made private there, for the root folder is none."""
+    text = """
+        @pytest.mark.lab("alone.yaml")
+        def test_something_runs(lab):
+            lab["a"].run(["true"])
+    """
+    enter = """
+        for each in /*; do
+            if [ -L "$each" ]; then cp -P "$each" .; continue; fi
+            if [ -d "$each" ]; then mkdir ".$each"; mount --rbind "$each" ".$each"; fi
+        done
+        exec chroot . "$@"
+    """
+    (tmp_path / "root").mkdir()
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", enter, "sh", *LAB, "run", str(scenario(text))]
+    cwd = tmp_path / "root"
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=cwd)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "the root folder is not a mount point" in done.stdout
+    assert "mount --bind DIR DIR" in done.stdout
+
+
 def test_a_fault_of_labs_own_is_70(scenario: Write) -> None:
     broken = """
         from lab.live import Lab
