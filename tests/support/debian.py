@@ -20,7 +20,7 @@ from pathlib import Path
 from support.commands import REPOSITORY, Said, host
 
 SUITE = "bookworm"
-SECONDS = 600.0  # to install packages on a busy host
+SECONDS = 1200.0  # to install packages on a busy host
 _SUITES = {SUITE: "debian", f"{SUITE}-updates": "debian", f"{SUITE}-security": "debian-security"}
 _OF_APT = re.compile(r"Acquire::(.*::)?(Proxy|Check-Valid-Until|Check-Date|Languages)(::\S*)? \"")
 _CERTIFICATES = Path("usr/local/share/ca-certificates")
