@@ -38,6 +38,9 @@ _FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works 
 _SERVICES = "services.json"
 _WITHOUT_ROOT = "without root there is `lab run FILE`, and validate, render, plan, schema, scenarios and ls"
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
+_CAPABLE = "in a container: start it with --privileged, or with these capabilities added (--cap-add)"
+_SYSCTLS = Path("/proc/sys")
+_WRITABLE = "in a container: --privileged, or --security-opt with systempaths=unconfined (docker) or unmask=ALL (podman)"
 
 
 class Lab:
@@ -348,9 +351,11 @@ def require_root() -> None:
     status = Path("/proc/self/status").read_text()
     mask = int(status.partition("CapEff:")[2].split()[0], 16)
     lacking = [name for name, bit in _CAPABILITIES.items() if not mask & 1 << bit]
-    if lacking:
-        hint = "in a container: start it with --privileged, or with these capabilities added"
-        raise HostError(f"root has no {' and no '.join(lacking)} here", hint)
+    problems = [Problem(f"root has no {' and no '.join(lacking)} here", _CAPABLE)] if lacking else []
+    if os.statvfs(_SYSCTLS).f_flag & os.ST_RDONLY:
+        problems.append(Problem(f"{_SYSCTLS} is read-only: nothing that a node is set to can be written", _WRITABLE))
+    if problems:
+        raise HostError(problems)
 
 
 def _record(recipe: Recipe, name: str, ephemeral: bool) -> Record:

@@ -236,7 +236,8 @@ def _mount(home: Home) -> None:
         mounts.mount_tree(home.path)
     except PermissionError as error:  # unmounting is not permitted either, so nothing is mounted
         home.path.rmdir()
-        raise HostError(f"no permission to mount a tmpfs on {home.path}", "does a security module forbid it?") from error
+        hint = "does a security module forbid it? In a container: --privileged, or --security-opt apparmor=unconfined"
+        raise HostError(f"no permission to mount a tmpfs on {home.path}", hint) from error
 
 
 def _furnish(home: Home, record: Record, rendered: str) -> None:

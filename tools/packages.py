@@ -28,6 +28,10 @@ TEST = {
     "dot": "graphviz",
     "chromium": "chromium",
     "depmod": "kmod",
+    "libpcap": "libpcap0.8",
+    "mmdebstrap": "mmdebstrap",
+    "vagrant": "vagrant-libvirt",
+    "dockerd": "docker.io",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 

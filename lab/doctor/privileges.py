@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -61,6 +62,7 @@ LOG_RESTRICTED = note(
 MADE = ok("trial.made", "namespaces, mounts, sysctls and a /proc of their own: each was tried")
 NOT_TRIED = note("trial.not-tried", "making namespaces could not be tried", "whether labs can be made is not known")
 _IN_CONTAINER = "a container wants --privileged; elsewhere look for a seccomp filter or a security module that forbids it"
+_UNMASKED = "--privileged, or --security-opt with systempaths=unconfined (docker) or unmask=ALL (podman)"
 NO_NETWORK = lacking(
     "trial.network",
     "a network namespace is refused: {why}",
@@ -86,14 +88,14 @@ NO_PROC = lacking(
     "trial.proc",
     "a new {what} cannot be mounted: {why}",
     "a node's processes need one of their own; where parts of the container's are masked the kernel refuses another",
-    "docker and podman: --privileged, or --security-opt unmask=ALL",
+    f"in a container: {_UNMASKED}",
     blocks=True,
 )
 NO_SYSCTL = lacking(
     "trial.sysctl",
     "sysctls of a new namespace cannot be written: {why}",
     "forwarding and filters of nodes cannot be set: no lab can be made",
-    "docker and podman mount /proc/sys read-only: --privileged, or --security-opt unmask=ALL",
+    f"containers have /proc/sys read-only: {_UNMASKED}",
     blocks=True,
 )
 
@@ -281,5 +283,6 @@ def _ids(facts: Facts) -> Iterator[Finding]:
 def _log(facts: Facts) -> Finding:
     if not facts.caller.kernel_log:
         return LOG_OPEN.about(_privileges, "kernel log")
-    restricted = facts.settings.get("kernel.dmesg_restrict") == "1"
+    refused = facts.caller.kernel_log == os.strerror(errno.EPERM)  # a container may also lack the device
+    restricted = refused and facts.settings.get("kernel.dmesg_restrict") == "1"
     return (LOG_RESTRICTED if restricted else LOG_CLOSED).about(_privileges, "kernel log", why=facts.caller.kernel_log)

@@ -18,7 +18,10 @@ OWN = (
     ("ip", "iproute2", "the scenarios, and looking around on a node"),
     ("ping", "iputils-ping", "trying a lab by hand"),
     ("newuidmap", "uidmap", "labs of ordinary users, with more than one id"),
+    ("libpcap", "libpcap0.8", "filters of captures, and so most experiments"),
 )
+LIBRARIES = {"libpcap": "pcap"}
+"""Those of the above that are loaded, not run, and the name by which the loader is asked."""
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 """Searched after the PATH, on which they are for root only."""
 
@@ -39,7 +42,11 @@ def search_path() -> str:
 
 
 def where(program: str, path: str | None = None) -> str:
-    """Its path, or nothing."""
+    """Its path, or nothing; of a library its file's name."""
+    if program in LIBRARIES:
+        from ctypes.util import find_library
+
+        return find_library(LIBRARIES[program]) or ""
     return shutil.which(program, path=path or search_path()) or ""
 
 

@@ -106,7 +106,7 @@ class Log:
 
         Lines about packets are rate-limited for the whole host (10 in net.core.message_cost seconds), so what is missing is
         provoked again, as long as two such spans where no `timeout` is given."""
-        patience = 2 * int(_RATE_LIMIT.read_text()) + 1 if timeout is None else timeout
+        patience = 2 * _rate_limit() + 1 if timeout is None else timeout
         deadline = time.monotonic() + patience
         while True:
             again()
@@ -115,6 +115,15 @@ class Log:
             if time.monotonic() >= deadline:
                 raise ConditionTimeout(f"the kernel's log never had {what}, within {patience:g} s")
             select.select([self._fd], [], [], _ASK_AGAIN)
+
+
+def _rate_limit() -> int:
+    """Seconds. Not shown in a network namespace of its own, as a container has: then the kernel's default (net/core/utils.c,
+    net_ratelimit_state)."""
+    try:
+        return int(_RATE_LIMIT.read_text())
+    except FileNotFoundError:
+        return 5
 
 
 def _why_not(error: OSError, initial: bool) -> Problem:

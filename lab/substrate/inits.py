@@ -226,6 +226,9 @@ def _not_started(node: str, failure: Mapping[str, str | int]) -> LabError:
     code, why = int(failure["errno"]), f"it could not {failure['path']}" if failure["path"] else str(failure["message"])
     if code == errno.EPERM:
         return HostError(f"node {node}: {_START}: {why}: not permitted", _MAY_NOT)
+    if code == errno.EINVAL and failure["path"] == "mount /":
+        hint = "in a chroot: bind its folder to itself before entering it (mount --bind DIR DIR)"
+        return HostError(f"node {node}: {_START}: the root folder is not a mount point", hint)
     if code == errno.ENOSPC:
         return HostError(
             f"node {node}: {_START}: {why}: the limit of namespaces is reached",

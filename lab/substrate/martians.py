@@ -25,10 +25,10 @@ _RECORD = 8192  # bytes
 
 
 def logged() -> bool:
-    """Takes a fraction of a second where they are. Who may not read the log cannot know: true, and reading it says why not."""
+    """Takes a fraction of a second where they are. Who cannot read the log cannot know: true, and reading it says why not."""
     try:
         log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except PermissionError:
+    except OSError:  # not permitted; or a container, which has no such device
         return True
     try:
         os.lseek(log, 0, os.SEEK_END)

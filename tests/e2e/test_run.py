@@ -212,6 +212,54 @@ def test_root_without_a_capability_is_3_and_it_is_named() -> None:
     assert "root has no CAP_SYS_ADMIN here\n    in a container: start it with --privileged" in done.stderr
 
 
+def test_root_whose_sysctls_are_read_only_is_3_and_told_what_opens_them() -> None:
+    """As in a container that has the capabilities and not --privileged; nothing is begun that would fail at each node."""
+    closed = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", closed, "sh", *LAB, "run", "rp-filter"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "lab: /proc/sys is read-only: nothing that a node is set to can be written\n    in a container:" in done.stderr
+    assert "systempaths=unconfined (docker)" in done.stderr
+
+
+def test_in_a_network_namespace_of_its_own_as_in_a_container_the_kernels_log_is_read_too(scenario: Write) -> None:
+    """There the setting that says how often the kernel logs packets is not shown."""
+    text = """
+        from lab.observe.kmsg import Log
+
+        def test_nothing_comes():
+            assert not Path("/proc/sys/net/core/message_cost").exists()
+            with Log() as log:
+                assert log.wait(lambda entries: "found", lambda: None, "a line") == "found"
+    """
+    words = ["unshare", "--net", *LAB, "run", str(scenario(text))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_in_a_plain_chroot_the_reason_and_the_way_out_are_told(scenario: Write, tmp_path: Path) -> None:
+    """No mount can be made private there, for the root folder is none."""
+    text = """
+        @pytest.mark.lab("alone.yaml")
+        def test_something_runs(lab):
+            lab["a"].run(["true"])
+    """
+    enter = """
+        for each in /*; do
+            if [ -L "$each" ]; then cp -P "$each" .; continue; fi
+            if [ -d "$each" ]; then mkdir ".$each"; mount --rbind "$each" ".$each"; fi
+        done
+        exec chroot . "$@"
+    """
+    (tmp_path / "root").mkdir()
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", enter, "sh", *LAB, "run", str(scenario(text))]
+    cwd = tmp_path / "root"
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=cwd)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "the root folder is not a mount point" in done.stdout
+    assert "mount --bind DIR DIR" in done.stdout
+
+
 def test_a_fault_of_labs_own_is_70(scenario: Write) -> None:
     broken = """
         from lab.live import Lab

@@ -166,6 +166,22 @@ def test_programs_of_the_system_are_found_also_where_the_path_has_them_not(
     assert programs.where("another") == ""
 
 
+def test_a_library_is_looked_for_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters of captures load libpcap, which no program of ours is linked to."""
+    monkeypatch.setattr("ctypes.util.find_library", {"pcap": "libpcap.so.0.8"}.get)
+    assert programs.where("libpcap") == "libpcap.so.0.8"
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
+    lacks = {program.name: program.package for program in programs.wanted() if not program.path}
+    assert lacks["libpcap"] == "libpcap0.8"
+
+
+def test_a_role_that_begins_with_a_shell_names_the_program_of_its_package() -> None:
+    """Else what it lacks would be found out only once the shell does not find it."""
+    packages = {name: (role.program, role.package) for name, role in programs.shipped_roles().items()}
+    assert packages["nftables"] == ("nft", "nftables")
+    assert [name for name, (program, package) in packages.items() if package and program in ("sh", "bash")] == []
+
+
 def test_a_trial_that_says_nothing_is_a_trial_that_was_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
     with gather._Trial("caller") as trial:

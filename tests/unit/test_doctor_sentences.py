@@ -121,7 +121,7 @@ CASES: dict[str, Facts] = {
     "caller.run-closed": caller(run_writable=False),
     "caller.no-resource": caller(capabilities=EVERY - {"CAP_SYS_RESOURCE"}),
     "log.open": ROOT,
-    "log.closed": ordinary(kernel_log=LOG_CLOSED),
+    "log.closed": sysctl("kernel.dmesg_restrict", "1", ordinary(kernel_log="No such file or directory")),
     "log.restricted": sysctl("kernel.dmesg_restrict", "1", ordinary(kernel_log=LOG_CLOSED)),
     "trial.made": ROOT,
     "trial.not-tried": caller(trial={}),

@@ -44,7 +44,7 @@ def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
         ("http", "python3", "python3"),
         ("kea-dhcp6", "kea-dhcp6", "kea-dhcp6-server"),
         ("keepalived", "keepalived", "keepalived"),
-        ("nftables", "sh", "nftables"),
+        ("nftables", "nft", "nftables"),
         ("ovs-vswitchd", "ovs-vswitchd", "openvswitch-switch"),
         ("ovsdb-server", "python3", "python3"),
         ("radvd", "radvd", "radvd"),
