@@ -27,6 +27,7 @@ TEST = {
     "dot": "graphviz",
     "chromium": "chromium",
     "depmod": "kmod",
+    "gdb": "gdb",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 
