@@ -151,14 +151,14 @@ def _writable(path: Path | None) -> None:
 
 def targets(names: Sequence[str]) -> list[str]:
     """What pytest calls them. Raises TopologyError where one is unknown."""
-    shipped = catalogue.shipped()
-    return [_target(name, shipped) for name in names] or [str(each.path) for each in shipped.values()]
+    shipped = catalogue.paths()
+    return [_target(name, shipped) for name in names] or [str(path) for path in shipped.values()]
 
 
-def _target(name: str, shipped: Mapping[str, catalogue.Scenario]) -> str:
+def _target(name: str, shipped: Mapping[str, Path]) -> str:
     base, colons, check = name.partition("::")
     if base in shipped:
-        return f"{shipped[base].path}{colons}{check}"
+        return f"{shipped[base]}{colons}{check}"
     if Path(base).exists():
         return f"{Path(base).absolute()}{colons}{check}"
     from lab.topology.words import did_you_mean

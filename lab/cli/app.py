@@ -21,6 +21,7 @@ from lab.cli import (
     candidates,
     capture,
     completion,
+    debug,
     explain,
     graph,
     guests,
@@ -67,7 +68,7 @@ Exit status, the first that applies:
 _SECTIONS = {
     "Write topologies": ("new", "validate", "render", "plan", "graph", "schema"),
     "Living labs": ("up", "down", "ls", "inspect", "exec", "shell", "wait", "logs", "capture", "send", "explain", "prune"),
-    "Experiments": ("run", "matrix", "scenarios"),
+    "Experiments": ("run", "matrix", "debug", "scenarios"),
     "This host": ("doctor", "kernels", "completion"),
 }
 
@@ -115,7 +116,8 @@ def cli() -> None:
     """
 
 
-_MODULES = (new, topologies, graph, labs, services, capture, send, explain, wait, scenarios, matrix, host, kernels, completion)
+_EXPERIMENTS = (scenarios, matrix, debug)
+_MODULES = (new, topologies, graph, labs, services, capture, send, explain, wait, *_EXPERIMENTS, host, kernels, completion)
 for command in (each for module in _MODULES for each in module.COMMANDS):
     guests.know(command)
     candidates.know(command)

@@ -29,7 +29,7 @@ INSIDE = "LAB_GUEST"
 """Set in a guest, to the release of its kernel."""
 _IN_A_GUEST = frozenset({"run", "validate", "doctor"})
 """What a guest of its own is booted for, beside `up`; other commands do not depend on the kernel."""
-_SHOWN = frozenset({"run", "up", "validate", "doctor"})
+_SHOWN = frozenset({"run", "up", "debug", "validate", "doctor"})
 _CANNOT_RUN = 125
 _READS = frozenset({"exec", "shell"})
 

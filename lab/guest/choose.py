@@ -52,7 +52,7 @@ def guest(kernel: Kernel, wishes: Wishes, substrate: Substrate) -> Guest:
             "LAB_SEED": os.urandom(32).hex(),
         },
         memory=checked_memory(wishes.memory),
-        cpus=1 if uml or wishes.warp else min(_MOST_CPUS, len(os.sched_getaffinity(0))),
+        cpus=1 if uml or wishes.warp or wishes.debugger else min(_MOST_CPUS, len(os.sched_getaffinity(0))),
         warp=wishes.warp,
         debugger=wishes.debugger,
         extra=wishes.extra,
@@ -89,7 +89,8 @@ def substrates(kernel: Kernel, wishes: Wishes) -> tuple[Substrate, ...]:
 
             raise TopologyError(f"User-mode Linux cannot do {refused}", "name a kernel that QEMU runs, such as --kernel 6.1")
         return (Substrate.UML,)
-    if wishes.warp or not kvm_may_work(kernel):
+    # A breakpoint of gdb's is written into memory under KVM, and before the kernel runs nothing is mapped where it shall be.
+    if wishes.warp or wishes.debugger or not kvm_may_work(kernel):
         return (Substrate.TCG,)
     return (Substrate.KVM, Substrate.TCG)
 
@@ -97,7 +98,7 @@ def substrates(kernel: Kernel, wishes: Wishes) -> tuple[Substrate, ...]:
 def _what_uml_cannot(wishes: Wishes) -> str:
     if wishes.warp:
         return "--warp: its clock is the host's"
-    return "debug: its debugger is one of the host" if wishes.debugger or wishes.extra else ""
+    return "debug: it has no place for gdb to attach to" if wishes.debugger or wishes.extra else ""
 
 
 # KVM

@@ -23,6 +23,7 @@ from lab.substrate import signals
 from lab.substrate.syscalls import signal_at_parents_death
 
 _CONFINE = Path(__file__).with_name("confine.py")
+_UNIX, _ACCEPTS = Path("/proc/net/unix"), "00010000"
 _TAIL = 64 * 1024  # bytes of the console
 _GONE_WITHIN = 10.0  # seconds after SIGKILL
 _MOMENT = 0.5  # seconds
@@ -69,6 +70,11 @@ class Machine:
     def console(self) -> str:
         """What the kernel has said, the last of it."""
         return _tail(self._console)
+
+    def listens(self, socket: Path) -> bool:
+        """Whether it accepts connections to that Unix socket (net/unix/af_unix.c, unix_seq_show)."""
+        lines = map(str.split, _UNIX.read_text(errors="surrogateescape").splitlines())
+        return any(words[7:] == str(socket).split() and words[3] == _ACCEPTS for words in lines)
 
     def await_end(self) -> None:
         """A moment for a process that is about to end: its last words come first. A guest that only hangs is not waited for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = Path(__file__).parents[1]
+_LOOK_AGAIN = 0.01  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ def run(
     limits = limits or Limits()
     with booted(found, wished, limits, tell) as (machine, session):
         ready()
-        job = Job(argv, keys, report, {**(env or {}), **({"LAB_VIRTUAL_TIME": "1"} if wished.warp else {})})
+        virtual = {"LAB_VIRTUAL_TIME": "1"} if wished.warp else {}
+        job = Job(argv, keys, report, {**(env or {}), **virtual}, signals=not wished.debugger)
         with explained(machine, limits):
             done = session.run(job, machine.guest.release)
         return status_of(done, machine)
@@ -68,6 +71,8 @@ def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str],
     for substrate in choose.substrates(kernel, wishes):
         guest = choose.guest(kernel, wishes, substrate)
         with Machine(guest) as machine:
+            if wishes.debugger:
+                _await_debugger(machine, wishes.debugger, limits)
             tell(guest.words)
             _compile_package()
             silent = math.inf if wishes.debugger else limits.silent
@@ -77,6 +82,15 @@ def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str],
                 return
         choose.kvm_failed(kernel)
     raise AssertionError("the last substrate boots, or says why it does not")
+
+
+def _await_debugger(machine: Machine, socket: Path, limits: Limits) -> None:
+    """Until gdb can attach."""
+    deadline = time.monotonic() + limits.boot
+    while not machine.listens(socket):
+        ended = bool(select.select([machine], [], [], _LOOK_AGAIN)[0])
+        if ended or time.monotonic() > deadline:
+            raise _failure(machine, End.BOOT, ready=False, seconds=0 if ended else limits.boot)
 
 
 def _compile_package() -> None:

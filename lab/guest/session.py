@@ -68,6 +68,9 @@ class Job:
     results: Sequence[Path] = ()
     env: Mapping[str, str] | None = None
     """More variables for it."""
+    signals: bool = True
+    """Whether signals to this process go to it. Else they end this process, and the guest with it: one that a debugger holds
+    hears none."""
 
     def said(self, release: str) -> dict[str, Any]:
         """As the agent is told: with everything that this process has and its own will lack."""
@@ -140,7 +143,7 @@ class Session:
         streams = _Streams(self, job)
         self._heard = self._asked = time.monotonic()
         with (
-            _forwarding(self) as wake,
+            _forwarding(self, job.signals) as wake,
             _raw() if job.keys and _is_terminal(0) and _is_terminal(1) else contextlib.nullcontext(),
         ):
             while True:
@@ -318,14 +321,14 @@ def _inside(place: Path, relative: str) -> Path:
 
 
 @contextlib.contextmanager
-def _forwarding(session: Session) -> Iterator[int]:
-    """Signals go to the job; gives a descriptor that is readable when one has come."""
+def _forwarding(session: Session, signals: bool) -> Iterator[int]:
+    """With `signals` they go to the job; gives a descriptor that is readable when one has come."""
     wake, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     with contextlib.ExitStack() as undo:
         undo.callback(os.close, wake)
         undo.callback(os.close, told)
         undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told, warn_on_full_buffer=False))
-        for number in _FORWARDED:
+        for number in _FORWARDED if signals else ():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 undo.enter_context(_on_signal(number, functools.partial(session.say, signal_frame(_NUMBER, number))))
         undo.enter_context(_on_signal(signal.SIGWINCH, lambda: session.say(resize_frame(_NUMBER, *_size()))))

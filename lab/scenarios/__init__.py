@@ -21,10 +21,14 @@ class Scenario:
     checks: dict[str, str]
 
 
+def paths() -> dict[str, Path]:
+    """Every shipped scenario's file by its name, in the order of the names; none of them is read."""
+    return {name_of(path): path for path in sorted(FOLDER.glob("*.py")) if not path.name.startswith("_")}
+
+
 def shipped() -> dict[str, Scenario]:
     """Every shipped scenario by its name, in the order of the names."""
-    paths = sorted(path for path in FOLDER.glob("*.py") if not path.name.startswith("_"))
-    return {scenario.name: scenario for scenario in map(read, paths)}
+    return {name: read(path) for name, path in paths().items()}
 
 
 def read(path: Path) -> Scenario:

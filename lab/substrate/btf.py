@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 _HEADER = struct.Struct("<HBBIIIII")
 _MAGIC = 0xEB9F
@@ -22,6 +23,19 @@ _MORE = (0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0)
 _EACH = (0, 0, 0, 0, 3, 3, 2, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 3)
 
 
+@dataclass(frozen=True, slots=True)
+class Type:
+    """One of them as it is written: `name` is where its name stands among the strings, `of` its size in bytes or the number of
+    another type, `more` what follows, each of its `many` members in as many words as its kind has."""
+
+    name: int
+    kind: int
+    flag: bool
+    many: int
+    of: int
+    more: memoryview[int]
+
+
 class Types:
     """Raises ValueError where the description cannot be read, KeyError for what it has not."""
 
@@ -31,7 +45,7 @@ class Types:
         _, _, _, header, types_at, types, strings_at, strings = _HEADER.unpack_from(data)
         self._bytes = data[header + types_at : header + types_at + types]
         self._words = memoryview(self._bytes).cast("I")
-        self._strings = data[header + strings_at : header + strings_at + strings]
+        self.strings = data[header + strings_at : header + strings_at + strings]
         self._at = list(_positions(self._words))
 
     def offset(self, structure: str, *path: str) -> int:
@@ -43,6 +57,13 @@ class Types:
                 raise KeyError(f"{structure} has no {'.'.join(path)}")
             kind, bits = found[0], bits + found[1]
         return bits // 8
+
+    def each(self) -> Iterator[Type]:
+        """All of them, from number 1 on; 0 is void."""
+        ends = [*self._at[2:], len(self._words)]
+        for at, end in zip(self._at[1:], ends, strict=True):
+            name, said, of = self._words[at : at + 3]
+            yield Type(name, said >> 24 & 31, bool(said >> 31), said & 0xFFFF, of, self._words[at + 3 : end])
 
     def enum(self, name: str) -> Mapping[int, str]:
         """Value -> name of each."""
@@ -61,7 +82,7 @@ class Types:
 
     def _named(self, name: str, *kinds: int) -> int:
         """The first type of that name which is of one of the kinds."""
-        text = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        text = self.strings.find(b"\0" + name.encode() + b"\0") + 1
         wanted, begin = struct.pack("=I", text), 0
         while text and (found := self._bytes.find(wanted, begin)) >= 0:
             number = bisect_left(self._at, found // 4, 1)
@@ -98,7 +119,7 @@ class Types:
         return None
 
     def _text(self, at: int) -> str:
-        return self._strings[at : self._strings.index(b"\0", at)].decode()
+        return self.strings[at : self.strings.index(b"\0", at)].decode()
 
 
 def _positions(words: memoryview[int]) -> Iterator[int]:
