@@ -11,6 +11,7 @@ ended (`lab.substrate.endings`), and the guest dies with it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
 
 _FOLDER = "guests"
 _RECORD, _SOCKET, _FAILURE = "guest.json", "socket", "failure"
+_INSIDE = "lab.guest.inside.record"
 _ENDED_WITHIN = 10.0  # seconds after SIGKILL
 _SILENT = 45.0  # seconds after which a guest that does not answer counts as hanging
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One guest and the lab in it. `nodes` maps a node to its kind; `keeper` is None before it is known."""
+    """One guest and the lab in it. `nodes` maps a node to its kind, and is empty where only the guest has read the stranger's
+    topology; `keeper` is None before it is known."""
 
     lab: str
     nodes: Mapping[str, str]
@@ -51,6 +54,7 @@ class Kept:
     created: float
     id: str
     keeper: Mapping[str, str | int] | None = None
+    untrusted: bool = False
 
     @property
     def home(self) -> Path:
@@ -97,16 +101,20 @@ def up(
     from lab.guest import choose, keeper
 
     memory = choose.checked_memory(wishes.memory)
-    made = Kept(lab, dict(nodes), source, kernel.name, kernel.release, memory, time.time(), os.urandom(4).hex())
+    id, untrusted = os.urandom(4).hex(), wishes.untrusted is not None
+    made = Kept(lab, dict(nodes), source, kernel.name, kernel.release, memory, time.time(), id, untrusted=untrusted)
     try:
         with signals.held_back():
             _claim(made)
             child = keeper.start(kernel, wishes, limits, made.home / _SOCKET, made.home / _FAILURE)
             made = _with_keeper(made, InitRecord.of("guest", child.pid))
-        booting(f"{kernel.release} in {choose.substrates(kernel, wishes)[0].words}, {memory} MiB")
+        more = ", untrusted" if untrusted else ""
+        booting(f"{kernel.release} in {choose.substrates(kernel, wishes)[0].words}, {memory} MiB{more}")
         child.wait_until_ready()
         ready()
         status = run(made, Job(argv))
+        if untrusted and not status:
+            made = _with_nodes(made)
     except BaseException:
         with signals.held_back():
             end(made)
@@ -130,6 +138,19 @@ def _with_keeper(made: Kept, record: InitRecord) -> Kept:
     return known
 
 
+def _with_nodes(made: Kept) -> Kept:
+    """As the guest tells them, of which nothing is believed but that names are names."""
+    from lab.guest import ask
+
+    with contextlib.closing(_connected(made)) as channel:
+        told = ask.ask(Session(channel, None, _SILENT), _INSIDE).get("nodes")
+    pairs = told.items() if isinstance(told, dict) else ()
+    nodes = {name: str(kind) for name, kind in pairs if state.LAB_NAME.match(name) and state.LAB_NAME.match(str(kind))}
+    known = dataclasses.replace(made, nodes=nodes)
+    _write(known)
+    return known
+
+
 def _write(made: Kept) -> None:
     draft = made.home / f"{_RECORD}.new"
     draft.write_text(json.dumps(asdict(made)))
@@ -143,6 +164,7 @@ def run(guest: Kept, job: Job) -> int:
     """Runs `lab` in it; the exit status as a shell counts it. Raises HostError."""
     try:
         with contextlib.closing(_connected(guest)) as channel:
+            job = dataclasses.replace(job, untrusted=guest.untrusted)
             done = Session(channel, None, _SILENT).run(job, guest.release)
     except FailedError as error:
         raise HostError(error.problems) from error

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ from lab.guest.spec import Substrate
 from lab.guest.verdict import End
 
 if TYPE_CHECKING:
+    from lab.guest.trial import Trial
     from lab.kernels import Kernel
-
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -56,27 +56,50 @@ def run(
     limits = limits or Limits()
     with booted(found, wished, limits, tell) as (machine, session):
         ready()
-        job = Job(argv, keys, report, {**(env or {}), **({"LAB_VIRTUAL_TIME": "1"} if wished.warp else {})})
+        more = {**(env or {}), **({"LAB_VIRTUAL_TIME": "1"} if wished.warp else {})}
+        job = Job(argv, keys, report, more, untrusted=wished.untrusted is not None)
         with explained(machine, limits):
             done = session.run(job, machine.guest.release)
         return status_of(done, machine)
 
 
 @contextmanager
-def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str], object]) -> Iterator[tuple[Machine, Session]]:
-    """A guest whose agent has spoken; ended at the end of the block. Raises HostError."""
+def booted(
+    kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str], object], folder: Path | None = None
+) -> Iterator[tuple[Machine, Session]]:
+    """A guest whose agent has spoken; ended at the end of the block. One for a stranger's work has been tried before: `folder`
+    is where that is prepared. Raises HostError."""
     for substrate in choose.substrates(kernel, wishes):
-        guest = choose.guest(kernel, wishes, substrate)
-        with Machine(guest) as machine:
-            tell(guest.words)
-            _compile_package()
-            silent = math.inf if wishes.debugger else limits.silent
-            session = Session(machine.channel, machine.fileno(), silent, line_of(machine))
-            if _speaks(machine, session, wishes, limits):
-                yield machine, session
-                return
+        with _prepared(wishes, folder) as trial:
+            guest = choose.sealed(kernel, wishes, substrate, trial.place) if trial else choose.guest(kernel, wishes, substrate)
+            with Machine(guest) as machine:
+                tell(guest.words)
+                _compile_package()
+                silent = math.inf if wishes.debugger else limits.silent
+                session = Session(machine.channel, machine.fileno(), silent, line_of(machine))
+                if _speaks(machine, session, wishes, limits):
+                    if trial:
+                        hold(trial, machine, session, limits)
+                    yield machine, session
+                    return
         choose.kvm_failed(kernel)
     raise AssertionError("the last substrate boots, or says why it does not")
+
+
+def _prepared(wishes: Wishes, folder: Path | None) -> AbstractContextManager[Trial | None]:
+    if wishes.untrusted is None:
+        return nullcontext()
+    from lab.guest import trial
+
+    return trial.Trial(folder)
+
+
+def hold(trial: Trial, machine: Machine, session: Session, limits: Limits) -> None:
+    """Raises HostError where its root gets at the host's files."""
+    from lab.guest import trial as trials
+
+    with explained(machine, limits):
+        trials.made(trial, session, machine.guest)
 
 
 def _compile_package() -> None:
