@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from lab.guest.frames import Frame, Kind, of_json
-from lab.guest.session import GoneError, Session, bare
+from lab.guest.session import Session, TamperedError, bare
 
 _ANSWER = "/run/answer.json"
 _NUMBER = 1
@@ -21,7 +21,7 @@ def ask(session: Session, module: str, *words: str) -> dict[str, Any]:
     answer, errors, deadline = bytearray(), bytearray(), time.monotonic() + _WITHIN
     while (frame := session.heard(deadline)).kind is not Kind.EXIT:
         if len(answer) + len(errors) > _LARGEST:
-            raise GoneError(f"{module} said too much")
+            raise TamperedError(f"{module} said too much")
         if frame.kind is Kind.FILE:
             answer += _part(frame)
         elif frame.kind is Kind.STDERR:
@@ -29,11 +29,11 @@ def ask(session: Session, module: str, *words: str) -> dict[str, Any]:
     try:
         return Frame(Kind.EXIT, payload=bytes(answer)).json()
     except ValueError as error:
-        raise GoneError(f"{module} failed: {errors.decode(errors='replace')}") from error
+        raise TamperedError(f"{module} failed: {errors.decode(errors='replace')}") from error
 
 
 def _part(frame: Frame) -> bytes:
     try:
         return frame.file()[1]
     except ValueError as error:
-        raise GoneError(f"it said what is no file: {error}") from error
+        raise TamperedError(f"it said what is no file: {error}") from error

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from lab import state
 from lab.errors import HostError, TopologyError
-from lab.guest.session import Exit, FailedError, GoneError, Job, Session, SilentError
+from lab.guest import harmless
+from lab.guest.session import Exit, FailedError, GoneError, Job, Session, SilentError, TamperedError
 from lab.substrate import endings, signals
 from lab.substrate.endings import InitRecord
 
@@ -168,6 +169,9 @@ def run(guest: Kept, job: Job) -> int:
             done = Session(channel, None, _SILENT).run(job, guest.release)
     except FailedError as error:
         raise HostError(error.problems) from error
+    except TamperedError as error:
+        hint = f"what runs in it has tampered with its agent: lab down {guest.lab}"
+        raise HostError(f"the guest of lab {guest.lab} was left: {harmless.line(str(error))}", hint) from error
     except (GoneError, FileNotFoundError, ConnectionError) as error:
         raise HostError(_why_dead(guest), f"lab down {guest.lab}") from error
     except SilentError as error:

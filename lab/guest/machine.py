@@ -107,8 +107,12 @@ class Machine:
         program = shutil.which(words[0])
         if program is None:
             raise HostError(f"{words[0]} is not installed: it runs guest kernels", f"apt-get install {qemu.PACKAGE}")
-        seal = [] if tree is None else [sys.executable, "-I", "-S", str(_SEAL), str(tree)]
-        return [*seal, program, *words[1:]]
+        if tree is None:
+            return [program, *words[1:]]
+        program = os.path.realpath(program)
+        if not program.startswith("/usr/"):
+            raise HostError(f"{program} is not below /usr, where --untrusted finds programs", f"apt-get install {qemu.PACKAGE}")
+        return [sys.executable, "-I", "-S", str(_SEAL), str(tree), program, *words[1:]]
 
     def _end(self) -> None:
         self._process.kill()

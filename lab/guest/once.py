@@ -16,7 +16,7 @@ from lab.guest import choose, verdict
 from lab.guest.choose import Wishes
 from lab.guest.frames import LINE, UNLIMITED
 from lab.guest.machine import Machine
-from lab.guest.session import Exit, GoneError, Job, Session, SilentError
+from lab.guest.session import Exit, GoneError, Job, Session, SilentError, TamperedError
 from lab.guest.spec import Substrate
 from lab.guest.verdict import End
 
@@ -135,6 +135,8 @@ def explained(machine: Machine, limits: Limits) -> Iterator[None]:
     """What became of the guest, as a HostError."""
     try:
         yield
+    except TamperedError as error:
+        raise verdict.tampered(str(error), machine.guest) from error
     except GoneError as error:
         raise _failure(machine, None, ready=True) from error
     except SilentError as error:

@@ -13,6 +13,7 @@ The processes are those of `lab.guest.confine`.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import sys
@@ -81,7 +82,19 @@ def _make_root(tree: dict[str, Any]) -> None:
     for path, text in tree["links"]:
         _made_way(path)
         os.symlink(text, _below(path))
-    _mount("proc", "proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RDONLY, "subset=pid")
+    _mount_proc()
+
+
+def _mount_proc() -> None:
+    """Of its own processes alone (proc(5), subset, since Linux 5.8)."""
+    for options in ("subset=pid", ""):
+        try:
+            _mount("proc", "proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RDONLY, options)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not options:
+                raise
+        else:
+            return
 
 
 def _binds(tree: dict[str, Any]) -> list[tuple[str, str, int]]:

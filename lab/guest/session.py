@@ -28,6 +28,7 @@ from lab.guest.frames import (
     CHUNK,
     NARROW,
     UNLIMITED,
+    WINDOW,
     Decoder,
     Frame,
     Kind,
@@ -37,11 +38,13 @@ from lab.guest.frames import (
     resize_frame,
     signal_frame,
 )
+from lab.guest.harmless import Harmless
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIPE = 4096  # bytes that a pipe takes whole once poll(2) says that it can be written
 _ASK = 2.0  # seconds of silence after which the guest is asked whether it lives
 _LONGEST = 60.0  # seconds of one poll(2), which knows no infinity
+_MOST = 4 * WINDOW  # bytes that wait to be written; the agent waits for credit, and what is not UTF-8 becomes longer
 _NUMBER = 1
 _INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "LAB_UNTRUSTED", "PYTHONHOME")
 """Variables that must not reach the guest: they are meant for this side."""
@@ -56,7 +59,11 @@ class FailedError(ProblemsError):
 
 
 class GoneError(Exception):
-    """The channel ended, or brought what cannot be a frame."""
+    """The channel ended."""
+
+
+class TamperedError(GoneError):
+    """It brought what our agent does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +183,9 @@ class Session:
         ):
             while True:
                 for frame in self._taken():
-                    if frame.kind is Kind.FAILED:
-                        raise FailedError(str(frame.json()["why"]))
-                    if frame.kind is Kind.EXIT:
+                    if done := _heeded(frame, streams):
                         streams.drain()
-                        said = frame.json()
-                        return Exit(int(said["status"]), int(said["oom"]))
-                    streams.take(frame)
+                        return done
                 self._turn(streams, wake)
 
     def _turn(self, streams: _Streams, wake: int) -> None:
@@ -250,7 +253,21 @@ class Session:
                 else:
                     self._frames.append(frame)
         except ValueError as error:
-            raise GoneError(f"it said what is no frame: {error}") from error
+            raise TamperedError(f"it said what is no frame: {error}") from error
+
+
+def _heeded(frame: Frame, streams: _Streams) -> Exit | None:
+    """The end of the job, where the frame tells it. Raises FailedError, TamperedError."""
+    try:
+        if frame.kind is Kind.FAILED:
+            raise FailedError(str(frame.json()["why"]))
+        if frame.kind is Kind.EXIT:
+            said = frame.json()
+            return Exit(int(said["status"]), int(said["oom"]))
+        streams.take(frame)
+    except (ValueError, KeyError, TypeError) as error:
+        raise TamperedError(f"it said what is no {frame.kind.name}: {error}") from error
+    return None
 
 
 class _Streams:
@@ -259,6 +276,7 @@ class _Streams:
     def __init__(self, session: Session, job: Job) -> None:
         self._session, self._job = session, job
         self._waiting = {1: bytearray(), 2: bytearray()}
+        self._shown = {fd: Harmless() for fd in (1, 2) if job.untrusted and _is_terminal(fd)}
         self._taken = {Kind.STDOUT: Window(), Kind.STDERR: Window()}
         self._in = Window(NARROW)
         self._listening = job.keys
@@ -267,7 +285,10 @@ class _Streams:
     def take(self, frame: Frame) -> None:
         match frame.kind:
             case Kind.STDOUT | Kind.STDERR:
-                self._waiting[1 if frame.kind is Kind.STDOUT else 2] += frame.payload
+                fd = 1 if frame.kind is Kind.STDOUT else 2
+                self._waiting[fd] += self._shown[fd].feed(frame.payload) if fd in self._shown else frame.payload
+                if len(self._waiting[fd]) > _MOST:
+                    raise TamperedError("it does not wait until what it says is read")
             case Kind.CREDIT:
                 self._in.credited(frame.credit()[1])
             case Kind.FILE:
@@ -329,12 +350,12 @@ class _Results:
         self._left = allowed.LARGEST if untrusted else None  # bytes
 
     def take(self, frame: Frame) -> None:
-        """Raises GoneError for what is none."""
+        """Raises TamperedError for what is none."""
         try:
             about, data = frame.file()
             place, relative, at = self._places[int(about["result"])], str(about["path"]), int(about["at"])
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise GoneError(f"it said what is no file: {error}") from error
+            raise TamperedError(f"it said what is no file: {error}") from error
         path = _inside(place, relative)
         if self._names is not None and relative and relative not in self._names:
             return
@@ -348,18 +369,18 @@ class _Results:
         if self._left is not None:
             self._left -= size
             if self._left < 0 or not 0 <= at <= allowed.LARGEST:
-                raise GoneError(f"it would write more than {allowed.LARGEST >> 20} MiB")
+                raise TamperedError(f"it would write more than {allowed.LARGEST >> 20} MiB")
 
 
 def _inside(place: Path, relative: str) -> Path:
-    """Raises GoneError for what leads elsewhere: a guest is not trusted."""
+    """Raises TamperedError for what leads elsewhere: a guest is not trusted."""
     path = place / relative if relative else place
     if (
         ".." in Path(relative).parts
         or not path.is_relative_to(place)
         or place.resolve() not in (path.resolve(), *path.resolve().parents)
     ):
-        raise GoneError(f"it would write {relative!r}, which is not below {place}")
+        raise TamperedError(f"it would write {relative!r}, which is not below {place}")
     return path
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import sys
 from pathlib import Path
 
 import pytest
 
+from lab import recipe
+from lab.cli import guests
+from lab.cli.options import Settings
 from lab.errors import HostError, TopologyError
 from lab.guest import allowed, inputs, qemu, share, trial
-from lab.guest.frames import file_frame
-from lab.guest.session import GoneError, Job, _Results
+from lab.guest.frames import WINDOW, Frame, Kind, file_frame
+from lab.guest.harmless import Harmless, line
+from lab.guest.session import Job, Session, TamperedError, _heeded, _Results, _Streams
 from lab.guest.spec import Guest, Substrate, Tree
 
 TOKEN = "7" * 32
@@ -228,7 +233,7 @@ def test_of_a_strangers_results_a_report_is_taken_and_no_more_than_it_can_be_lar
             results.take(file_frame(1, {"result": 0, "path": name, "at": 0}, b"x"))
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["index.html"]
     assert len([*(tmp_path / "b").rglob("*")]) == 4
-    with pytest.raises(GoneError, match="more than 256 MiB"):
+    with pytest.raises(TamperedError, match="more than 256 MiB"):
         stranger.take(file_frame(1, {"result": 0, "path": "index.html", "at": allowed.LARGEST + 1}, b"x"))
 
 
@@ -236,5 +241,64 @@ def test_of_a_strangers_results_a_report_is_taken_and_no_more_than_it_can_be_lar
     "about", [{}, {"result": 7, "path": "", "at": 0}, {"result": "x", "path": "", "at": 0}, {"result": None}]
 )
 def test_a_file_that_is_none_is_found_out(about: dict[str, object], tmp_path: Path) -> None:
-    with pytest.raises(GoneError, match="no file"):
+    with pytest.raises(TamperedError, match="no file"):
         _Results([tmp_path], True).take(file_frame(1, about, b""))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(Kind.EXIT, 1, b"{}"),
+        Frame(Kind.EXIT, 1, b'{"status": "x", "oom": 0}'),
+        Frame(Kind.EXIT, 1, b"["),
+        Frame(Kind.FAILED, 1, b"{}"),
+        Frame(Kind.CREDIT, 1, b"x"),
+        Frame(Kind.FILE, 1, b"x"),
+        Frame(Kind.STDOUT, 1, bytes(5 * WINDOW)),
+    ],
+    ids=lambda frame: f"{frame.kind.name} of {len(frame.payload)}",
+)
+def test_an_agent_that_was_tampered_with_is_found_out(frame: Frame) -> None:
+    job, (ours, theirs) = Job(["run"], untrusted=True), socket.socketpair()
+    with ours, theirs, pytest.raises(TamperedError):
+        _heeded(frame, _Streams(Session(ours, None, 1), job))
+
+
+# What is read here.
+
+
+def test_a_strangers_topology_is_not_read_on_this_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its lab has the name that the words of the call give it, or the file."""
+    monkeypatch.setattr(recipe, "read", lambda *_: pytest.fail("it was read"))
+    up, path = Settings(argv=("up", "x")), str(tmp_path / "bug.yaml")
+    assert guests._named(up, {"topology": path, "name": None}) == ("bug", {}, path, ("up", "x", "--name", "bug"))
+    assert guests._named(up, {"topology": path, "name": "n"}) == ("n", {}, path, ("up", "x"))
+    with pytest.raises(pytest.fail.Exception, match="it was read"):
+        guests._read(up, {"topology": path, "name": None, "params": {}})
+
+
+# What is printed.
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b"\x1b[32mgr\xc3\xbcn\x1b[0m\t\x1b[2K\r\n", "\x1b[32mgrün\x1b[0m\t\x1b[2K\r\n"),
+        (b"\x1b[?25l\x1b[1A", "\x1b[?25l\x1b[1A"),
+        (b"\x1b]0;title\x07a", "0;titlea"),
+        (b"\x1b]52;c;eA==\x1b\\a", "52;c;eA==a"),
+        (b"\x1bP$q\x1b\\\x1b[6n\x1b[c\x1b[21t\x1b[?1049h\x1b[?1h", "$q"),
+        (b"\xc2\x9b31m\x9b\x07\x00\x1bc", "31m\ufffd"),
+        (b"\x1b[" + b"1;" * 100 + b"n.", "."),
+    ],
+    ids=["colours", "cursor", "title", "clipboard", "questions", "other controls", "long"],
+)
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_a_terminal_is_given_what_shows_and_nothing_else(said: bytes, shown: str, step: int) -> None:
+    harmless = Harmless()
+    got = b"".join(harmless.feed(said[at : at + step]) for at in range(0, len(said), step)).decode()
+    assert got == shown or (len(said) > 100 and "\x1b" not in got)
+
+
+def test_a_line_of_a_guests_kernel_is_quoted_without_controls() -> None:
+    assert line("a\x1b]0;x\x07\tb") == "a\ufffd]0;x\ufffd\tb"
