@@ -28,4 +28,36 @@ TEST = {
     "dot": "graphviz",
     "chromium": "chromium",
     "depmod": "kmod",
+    "libpcap": "libpcap0.8",
+    "mmdebstrap": "mmdebstrap",
+    "vagrant": "vagrant-libvirt",
+    "dockerd": "docker.io",
     "gdb": "gdb",
+}
+BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
+
+
+def needed(purpose: str) -> Iterator[tuple[str, str]]:
+    """(program, package) of everything a purpose calls."""
+    yield from {"test": TEST, "bench": BENCH}[purpose].items()
+    if purpose == "test":
+        yield from ((role.program, role.package) for role in programs.shipped_roles().values() if role.program and role.package)
+
+
+def lacking(purposes: Iterable[str]) -> list[str]:
+    pairs = (pair for purpose in purposes for pair in needed(purpose))
+    return sorted({package for program, package in pairs if not programs.where(program)})
+
+
+def main() -> None:
+    try:
+        done = apt.install(lacking(sys.argv[1:]))
+    except HostError as error:
+        print(error, file=sys.stderr)
+        return
+    if done.asked:
+        print("\n".join(apt.in_words(done)), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,8 @@ INTERRUPTED, TERMINATED, OUR_FAULT, WRONG_CALL = 130, 143, 70, 2
 _EPILOG = """\b
 Environment:
   LAB_FORMAT, LAB_VERBOSE, LAB_QUIET   as -f, -v, -q; the command line wins
-  LAB_KERNEL, LAB_MEMORY, LAB_WARP     as the options about guests
+  LAB_KERNEL, LAB_MEMORY, LAB_WARP, LAB_UNTRUSTED
+                                       as the options about guests
   LAB_RUN_DIR                          where labs are kept, /run/lab otherwise
   LAB_CACHE                            kernels for guests, else ~/.cache/lab
   NO_COLOR, FORCE_COLOR                never a colour, or one on a pipe too

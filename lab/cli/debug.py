@@ -81,7 +81,7 @@ def _outside(settings: Settings, scenario: Sequence[str]) -> int:
 
     assert settings.kernel is not None
     runner.targets(scenario)
-    kernel, wished = kernels.find(settings.kernel), guests.wishes(settings)
+    kernel, wished = kernels.find(settings.kernel), guests.wishes(settings, {})
     with tempfile.TemporaryDirectory(prefix="lab-debug-") as folder, contextlib.ExitStack() as shown:
         wished = dataclasses.replace(wished, debugger=Path(folder, "gdb"))
         choose.substrates(kernel, wished)

@@ -22,6 +22,7 @@ from lab.errors import LabError, TopologyError
 if TYPE_CHECKING:
     from lab.guest.choose import Wishes
     from lab.guest.kept import Kept
+    from lab.kernels import Kernel
     from lab.live import Summary
 
 HOST = "host"
@@ -30,6 +31,7 @@ INSIDE = "LAB_GUEST"
 _IN_A_GUEST = frozenset({"run", "validate", "doctor"})
 """What a guest of its own is booted for, beside `up`; other commands do not depend on the kernel."""
 _SHOWN = frozenset({"run", "up", "debug", "validate", "doctor"})
+_READS_HERE = frozenset({"render", "plan", "graph", "matrix", "debug"})
 _CANNOT_RUN = 125
 _READS = frozenset({"exec", "shell"})
 
@@ -53,6 +55,8 @@ def _elsewhere(context: click.Context) -> int | None:
     settings, name = context.ensure_object(Settings), context.command.name
     if os.environ.get(INSIDE):
         return None
+    if settings.untrusted:
+        _check_untrusted(settings, name or "")
     if name in _IN_A_GUEST and settings.kernel not in (None, HOST):
         return in_one(settings, context.params)
     if "lab" in context.params and (found := _guest_of(str(context.params["lab"]))):
@@ -64,17 +68,27 @@ def _elsewhere(context: click.Context) -> int | None:
     return None
 
 
+def _check_untrusted(settings: Settings, name: str) -> None:
+    """Nothing of a stranger's is read on this host by mistake."""
+    if name in _READS_HERE:
+        what = f"lab {name} works on this host, where a stranger's file can do harm"
+        raise TopologyError(f"--untrusted: {what}", "with --kernel it is for run, up and validate")
+    if name in _IN_A_GUEST | {"up"} and settings.kernel in (None, HOST):
+        raise TopologyError("--untrusted is about a guest, and no kernel is named", "name one: --kernel 6.1")
+
+
 def in_one(settings: Settings, params: Mapping[str, Any]) -> int:
     """Runs the command of this call in a guest of its own."""
     from lab import guest
 
-    assert settings.kernel is not None
+    wished = wishes(settings, params)
+    kernel = _kernel(settings)
     with contextlib.ExitStack() as shown:
         status = guest.run(
-            settings.kernel,
+            kernel,
             settings.argv,
             report=list(written_by(params)),
-            wishes=wishes(settings),
+            wishes=wished,
             tell=lambda words: tell(settings, words, shown),
             ready=shown.close,
         )
@@ -83,22 +97,53 @@ def in_one(settings: Settings, params: Mapping[str, Any]) -> int:
 
 
 def _up(settings: Settings, params: Mapping[str, Any]) -> int:
-    """A lab in a guest that lives until `down`. What is wrong with the file is told before anything is booted."""
-    from lab import kernels, live, recipe
+    """A lab in a guest that lives until `down`. What is wrong with the file is told before anything is booted, unless it is a
+    stranger's, which is read in the guest alone."""
     from lab.guest import kept
     from lab.guest.once import Limits
 
-    read = recipe.read(params["topology"], params["params"])
-    name = live.checked_name(params["name"] or read.topology.name)
-    nodes = {node.name: node.kind for node in read.topology.nodes.values()}
-    assert settings.kernel is not None
-    kernel = kernels.find(settings.kernel)
+    wished = wishes(settings, params)
+    name, nodes, source, argv = (_named if settings.untrusted else _read)(settings, params)
+    kernel = _kernel(settings)
     with contextlib.ExitStack() as shown:
-        wished = wishes(settings)
         told = functools.partial(tell, settings, shown=shown)
-        status = kept.up(kernel, wished, name, nodes, read.source.name, settings.argv, Limits(), told, shown.close)
+        status = kept.up(kernel, wished, name, nodes, source, argv, Limits(), told, shown.close)
     settings.decided()
     return status
+
+
+_Known = tuple[str, Mapping[str, str], str, tuple[str, ...]]
+"""Of a lab to come: its name, its nodes' kinds, where it comes from, and the words that bring it up."""
+
+
+def _read(settings: Settings, params: Mapping[str, Any]) -> _Known:
+    from lab import live, recipe
+
+    read = recipe.read(params["topology"], params["params"])
+    name = live.checked_name(params["name"] or read.topology.name)
+    return name, {node.name: node.kind for node in read.topology.nodes.values()}, read.source.name, settings.argv
+
+
+def _named(settings: Settings, params: Mapping[str, Any]) -> _Known:
+    """By its file where nobody says otherwise."""
+    from lab import live
+
+    topology = str(params["topology"])
+    name = live.checked_name(params["name"] or Path(topology).stem)
+    return name, {}, topology, (*settings.argv, *(() if params["name"] else ("--name", name)))
+
+
+def _kernel(settings: Settings) -> Kernel:
+    """The one that was named, or where that is none for a stranger's work the one that runs instead."""
+    from lab import kernels
+    from lab.guest import choose
+
+    assert settings.kernel is not None
+    named = kernels.find(settings.kernel)
+    found = choose.for_a_stranger(named) if settings.untrusted else named
+    if found is not named and settings.verbosity >= 0:
+        say(f"lab: {found.release} in QEMU instead of {named.name}: {choose.WHY_NOT_UML}")
+    return found
 
 
 # Guests that live on.
@@ -161,10 +206,19 @@ def prune(told: Callable[[str, str], object]) -> list[dict[str, Any]]:
     return kept.prune(told)
 
 
-def wishes(settings: Settings) -> Wishes:
+def wishes(settings: Settings, params: Mapping[str, Any]) -> Wishes:
+    """Raises TopologyError where a stranger's files are none that are shared."""
     from lab.guest.choose import Wishes
 
-    return Wishes(memory=settings.memory, warp=settings.warp)
+    return Wishes(memory=settings.memory, warp=settings.warp, untrusted=_inputs(params) if settings.untrusted else None)
+
+
+def _inputs(params: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Of a stranger, as the words of the call name them."""
+    from lab.guest import inputs
+
+    topology, scenarios = params.get("topology"), params.get("scenario") or ()
+    return (*(inputs.of_topology(str(topology)) if topology else ()), *inputs.of_scenarios(scenarios))
 
 
 def tell(settings: Settings, words: str, shown: contextlib.ExitStack) -> None:

@@ -28,6 +28,8 @@ class Settings:
     memory: int | None = None
     """MiB of a guest."""
     warp: bool = False
+    untrusted: bool = False
+    """What the command is about is a stranger's."""
 
     @property
     def json(self) -> bool:
@@ -69,6 +71,7 @@ def _guest_option(name: str, about: str, hidden: bool, **more: Any) -> Callable[
 def in_guests(command: F, hidden: bool = False) -> F:
     """Adds the options about the kernel that a command runs on; `hidden` where they are for another command beside it."""
     for option in (
+        _guest_option("--untrusted", "The guest sees nothing of yours; for a stranger's files.", hidden, is_flag=True),
         _guest_option("--warp", "Virtual time in the guest: waiting costs nothing.", hidden, is_flag=True),
         _guest_option("--memory", "Memory of the guest in MiB; 1024 otherwise.", hidden, type=int, metavar="MIB"),
         _guest_option("--kernel", "Run in a guest with this kernel; `host`: with none.", hidden, metavar="NAME"),

@@ -54,11 +54,16 @@ def run(
     page of the run that needs neither network nor scripts: failures first, the topology drawn, what was done on each node
     when, tables, and the frames of every capture. Checks marked slow are left out, and counted, unless `--slow` asks for them.
 
+    `--untrusted` is for a stranger's files. Their guest sees /usr, what of /etc holds no secret, this program and Python, and
+    the files themselves: a folder whole, of a test file also conftest.py, templates/ and a topology of the same name beside
+    it. Before they run its root tries to get at this host, and must fail. A report of theirs is a stranger's text all the same.
+
     \b
     Example:
         lab run rp-filter
         lab run -j 4 --report build/report
         lab run ./test_mine.py --set members=5 --junit out.xml
+        lab run --kernel 6.1 --untrusted ./bug.py
     """
     status = _without_root(settings, keep_on_failure)
     if status is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.guest import qemu
+from lab.errors import HostError, Problem
+from lab.guest import qemu, share
 from lab.guest.spec import LEAST_MEMORY, MEMORY, Guest, Substrate
 
 if TYPE_CHECKING:
@@ -27,12 +28,31 @@ _MOST_CPUS = 2  # more do not help one command, and several guests share the hos
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What a user may say of a guest. `memory` in MiB, None for the default; `warp`: virtual time; `debugger`: the path of a
-    Unix socket for gdb; `extra`: more words for QEMU."""
+    Unix socket for gdb; `extra`: more words for QEMU. `untrusted`: a stranger's work runs in it, and these are the stranger's
+    files and folders; None where it is the user's own."""
 
     memory: int | None = None
     warp: bool = False
     debugger: Path | None = None
     extra: tuple[str, ...] = ()
+    untrusted: tuple[Path, ...] | None = None
+
+
+def sealed(kernel: Kernel, wishes: Wishes, substrate: Substrate, trial: Path) -> Guest:
+    """The same for a stranger's work: in a root of its own. `trial` is a folder that it sees beside what is allowed."""
+    open_ = guest(kernel, wishes, substrate)
+    assert open_.initrd is not None
+    devices = [str(_KVM)] if substrate is Substrate.KVM else []
+    tree = share.tree(wishes.untrusted or (), open_.image, open_.initrd, kernel.modules, trial, devices)
+    told = {"LAB_MODULES": share.MODULES if kernel.modules else "", "LAB_TRIAL": share.TRIAL}
+    return replace(
+        open_,
+        image=Path(share.IMAGE),
+        initrd=Path(share.INITRD),
+        root=Path(share.SHARE),
+        environment={**open_.environment, **told},
+        tree=tree,
+    )
 
 
 def guest(kernel: Kernel, wishes: Wishes, substrate: Substrate) -> Guest:
@@ -82,8 +102,11 @@ def checked_memory(memory: int | None) -> int:
 
 
 def substrates(kernel: Kernel, wishes: Wishes) -> tuple[Substrate, ...]:
-    """Those that can run it, the fastest first. Raises TopologyError where none can do what is wished."""
+    """Those that can run it, the fastest first. Raises TopologyError where none can do what is wished, HostError where none
+    may."""
     if kernel.flavour == "uml":
+        if wishes.untrusted is not None:
+            raise HostError(f"{kernel.name} is not for a stranger's work: {WHY_NOT_UML}", "name a kernel that QEMU runs")
         if refused := _what_uml_cannot(wishes):
             from lab.errors import TopologyError
 
@@ -93,6 +116,23 @@ def substrates(kernel: Kernel, wishes: Wishes) -> tuple[Substrate, ...]:
     if wishes.warp or wishes.debugger or not kvm_may_work(kernel):
         return (Substrate.TCG,)
     return (Substrate.KVM, Substrate.TCG)
+
+
+WHY_NOT_UML = "the root of a User-mode Linux mounts any folder of the host, and makes any system call there"
+
+
+def for_a_stranger(kernel: Kernel) -> Kernel:
+    """The kernel itself where QEMU runs it, else Debian's own of the same series. Raises HostError where that is not here."""
+    if kernel.flavour != "uml":
+        return kernel
+    from lab import kernels
+    from lab.kernels import names
+
+    try:
+        return kernels.find(names.series_of(kernel.release))
+    except HostError as error:
+        problems = (Problem(f"{kernel.name} is not for a stranger's work: {WHY_NOT_UML}"), *error.problems)
+        raise HostError(problems) from error
 
 
 def _what_uml_cannot(wishes: Wishes) -> str:

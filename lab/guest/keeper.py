@@ -67,7 +67,7 @@ def _live(kernel: Kernel, wishes: Wishes, limits: Limits, path: Path, failure: P
     status = 1
     try:
         _be_nobodys()
-        with once.booted(kernel, wishes, limits, lambda _: None) as (machine, _), _listening(path) as listener:
+        with once.booted(kernel, wishes, limits, lambda _: None, path.parent) as (machine, _), _listening(path) as listener:
             os.write(told, b"{}")
             os.close(told)
             _serve(machine, listener, failure)

@@ -11,6 +11,7 @@ ended (`lab.substrate.endings`), and the guest dies with it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from lab import state
 from lab.errors import HostError, TopologyError
-from lab.guest.session import Exit, FailedError, GoneError, Job, Session, SilentError
+from lab.guest import harmless
+from lab.guest.session import Exit, FailedError, GoneError, Job, Session, SilentError, TamperedError
 from lab.substrate import endings, signals
 from lab.substrate.endings import InitRecord
 
@@ -34,13 +36,15 @@ if TYPE_CHECKING:
 
 _FOLDER = "guests"
 _RECORD, _SOCKET, _FAILURE = "guest.json", "socket", "failure"
+_INSIDE = "lab.guest.inside.record"
 _ENDED_WITHIN = 10.0  # seconds after SIGKILL
 _SILENT = 45.0  # seconds after which a guest that does not answer counts as hanging
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One guest and the lab in it. `nodes` maps a node to its kind; `keeper` is None before it is known."""
+    """One guest and the lab in it. `nodes` maps a node to its kind, and is empty where only the guest has read the stranger's
+    topology; `keeper` is None before it is known."""
 
     lab: str
     nodes: Mapping[str, str]
@@ -51,6 +55,7 @@ class Kept:
     created: float
     id: str
     keeper: Mapping[str, str | int] | None = None
+    untrusted: bool = False
 
     @property
     def home(self) -> Path:
@@ -97,16 +102,20 @@ def up(
     from lab.guest import choose, keeper
 
     memory = choose.checked_memory(wishes.memory)
-    made = Kept(lab, dict(nodes), source, kernel.name, kernel.release, memory, time.time(), os.urandom(4).hex())
+    id, untrusted = os.urandom(4).hex(), wishes.untrusted is not None
+    made = Kept(lab, dict(nodes), source, kernel.name, kernel.release, memory, time.time(), id, untrusted=untrusted)
     try:
         with signals.held_back():
             _claim(made)
             child = keeper.start(kernel, wishes, limits, made.home / _SOCKET, made.home / _FAILURE)
             made = _with_keeper(made, InitRecord.of("guest", child.pid))
-        booting(f"{kernel.release} in {choose.substrates(kernel, wishes)[0].words}, {memory} MiB")
+        more = ", untrusted" if untrusted else ""
+        booting(f"{kernel.release} in {choose.substrates(kernel, wishes)[0].words}, {memory} MiB{more}")
         child.wait_until_ready()
         ready()
         status = run(made, Job(argv))
+        if untrusted and not status:
+            made = _with_nodes(made)
     except BaseException:
         with signals.held_back():
             end(made)
@@ -130,6 +139,19 @@ def _with_keeper(made: Kept, record: InitRecord) -> Kept:
     return known
 
 
+def _with_nodes(made: Kept) -> Kept:
+    """As the guest tells them, of which nothing is believed but that names are names."""
+    from lab.guest import ask
+
+    with contextlib.closing(_connected(made)) as channel:
+        told = ask.ask(Session(channel, None, _SILENT), _INSIDE).get("nodes")
+    pairs = told.items() if isinstance(told, dict) else ()
+    nodes = {name: str(kind) for name, kind in pairs if state.LAB_NAME.match(name) and state.LAB_NAME.match(str(kind))}
+    known = dataclasses.replace(made, nodes=nodes)
+    _write(known)
+    return known
+
+
 def _write(made: Kept) -> None:
     draft = made.home / f"{_RECORD}.new"
     draft.write_text(json.dumps(asdict(made)))
@@ -143,9 +165,13 @@ def run(guest: Kept, job: Job) -> int:
     """Runs `lab` in it; the exit status as a shell counts it. Raises HostError."""
     try:
         with contextlib.closing(_connected(guest)) as channel:
+            job = dataclasses.replace(job, untrusted=guest.untrusted)
             done = Session(channel, None, _SILENT).run(job, guest.release)
     except FailedError as error:
         raise HostError(error.problems) from error
+    except TamperedError as error:
+        hint = f"what runs in it has tampered with its agent: lab down {guest.lab}"
+        raise HostError(f"the guest of lab {guest.lab} was left: {harmless.line(str(error))}", hint) from error
     except (GoneError, FileNotFoundError, ConnectionError) as error:
         raise HostError(_why_dead(guest), f"lab down {guest.lab}") from error
     except SilentError as error:

@@ -7,22 +7,27 @@ no key of a terminal reaches it. Its console is a file without a name: nothing i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from lab.errors import HostError
 from lab.guest import qemu, uml
-from lab.guest.spec import Guest, Substrate
+from lab.guest.spec import Guest, Substrate, Tree
 from lab.substrate import signals
 from lab.substrate.syscalls import signal_at_parents_death
 
-_CONFINE = Path(__file__).with_name("confine.py")
+_CONFINE, _SEAL = (Path(__file__).with_name(name) for name in ("confine.py", "seal.py"))
+_NOTHING = {"PATH": "/usr/bin:/bin"}
+"""The environment of a machine that is sealed."""
 _UNIX, _ACCEPTS = Path("/proc/net/unix"), "00010000"
 _TAIL = 64 * 1024  # bytes of the console
 _GONE_WITHIN = 10.0  # seconds after SIGKILL
@@ -86,18 +91,19 @@ class Machine:
         return _tail(self._complaints)
 
     def _started(self, channel: int, console: int) -> subprocess.Popen[bytes]:
-        with signals.held_back():
+        with signals.held_back(), _written_down(self.guest.tree) as tree:
             return subprocess.Popen(
-                self._argv(channel, console),
+                self._argv(channel, console, tree),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=self._complaints,
-                pass_fds=(channel, console),
+                env=_NOTHING if self.guest.tree else None,
+                pass_fds=(channel, console, *(() if tree is None else (tree,))),
                 start_new_session=True,
                 preexec_fn=_as_a_child,  # noqa: PLW1509 - no thread runs yet
             )
 
-    def _argv(self, channel: int, console: int) -> list[str]:
+    def _argv(self, channel: int, console: int, tree: int | None) -> list[str]:
         try:
             if self.guest.substrate is Substrate.UML:
                 return [sys.executable, "-I", "-S", str(_CONFINE), *uml.argv(self.guest, channel)]
@@ -107,7 +113,12 @@ class Machine:
         program = shutil.which(words[0])
         if program is None:
             raise HostError(f"{words[0]} is not installed: it runs guest kernels", f"apt-get install {qemu.PACKAGE}")
-        return [program, *words[1:]]
+        if tree is None:
+            return [program, *words[1:]]
+        program = os.path.realpath(program)
+        if not program.startswith("/usr/"):
+            raise HostError(f"{program} is not below /usr, where --untrusted finds programs", f"apt-get install {qemu.PACKAGE}")
+        return [sys.executable, "-I", "-S", str(_SEAL), str(tree), program, *words[1:]]
 
     def _end(self) -> None:
         self._process.kill()
@@ -123,6 +134,18 @@ class _Appending:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+@contextlib.contextmanager
+def _written_down(tree: Tree | None) -> Iterator[int | None]:
+    """A descriptor of a file without a name."""
+    if tree is None:
+        yield None
+        return
+    with os.fdopen(os.memfd_create("tree"), "w+b") as file:
+        file.write(json.dumps(dataclasses.asdict(tree)).encode())
+        file.seek(0)
+        yield file.fileno()
 
 
 def _kept(undo: contextlib.ExitStack, fd: int) -> int:

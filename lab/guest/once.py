@@ -7,7 +7,7 @@ import math
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +17,13 @@ from lab.guest import choose, verdict
 from lab.guest.choose import Wishes
 from lab.guest.frames import LINE, UNLIMITED
 from lab.guest.machine import Machine
-from lab.guest.session import Exit, GoneError, Job, Session, SilentError
+from lab.guest.session import Exit, GoneError, Job, Session, SilentError, TamperedError
 from lab.guest.spec import Substrate
 from lab.guest.verdict import End
 
 if TYPE_CHECKING:
+    from lab.guest.trial import Trial
     from lab.kernels import Kernel
-
 
 _PACKAGE = Path(__file__).parents[1]
 _LOOK_AGAIN = 0.01  # seconds
@@ -58,28 +58,34 @@ def run(
     limits = limits or Limits()
     with booted(found, wished, limits, tell) as (machine, session):
         ready()
-        virtual = {"LAB_VIRTUAL_TIME": "1"} if wished.warp else {}
-        job = Job(argv, keys, report, {**(env or {}), **virtual}, signals=not wished.debugger)
+        more = {**(env or {}), **({"LAB_VIRTUAL_TIME": "1"} if wished.warp else {})}
+        job = Job(argv, keys, report, more, signals=not wished.debugger, untrusted=wished.untrusted is not None)
         with explained(machine, limits):
             done = session.run(job, machine.guest.release)
         return status_of(done, machine)
 
 
 @contextmanager
-def booted(kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str], object]) -> Iterator[tuple[Machine, Session]]:
-    """A guest whose agent has spoken; ended at the end of the block. Raises HostError."""
+def booted(
+    kernel: Kernel, wishes: Wishes, limits: Limits, tell: Callable[[str], object], folder: Path | None = None
+) -> Iterator[tuple[Machine, Session]]:
+    """A guest whose agent has spoken; ended at the end of the block. One for a stranger's work has been tried before: `folder`
+    is where that is prepared. Raises HostError."""
     for substrate in choose.substrates(kernel, wishes):
-        guest = choose.guest(kernel, wishes, substrate)
-        with Machine(guest) as machine:
-            if wishes.debugger:
-                _await_debugger(machine, wishes.debugger, limits)
-            tell(guest.words)
-            _compile_package()
-            silent = math.inf if wishes.debugger else limits.silent
-            session = Session(machine.channel, machine.fileno(), silent, line_of(machine))
-            if _speaks(machine, session, wishes, limits):
-                yield machine, session
-                return
+        with _prepared(wishes, folder) as trial:
+            guest = choose.sealed(kernel, wishes, substrate, trial.place) if trial else choose.guest(kernel, wishes, substrate)
+            with Machine(guest) as machine:
+                if wishes.debugger:
+                    _await_debugger(machine, wishes.debugger, limits)
+                tell(guest.words)
+                _compile_package()
+                silent = math.inf if wishes.debugger else limits.silent
+                session = Session(machine.channel, machine.fileno(), silent, line_of(machine))
+                if _speaks(machine, session, wishes, limits):
+                    if trial:
+                        hold(trial, machine, session, limits)
+                    yield machine, session
+                    return
         choose.kvm_failed(kernel)
     raise AssertionError("the last substrate boots, or says why it does not")
 
@@ -91,6 +97,22 @@ def _await_debugger(machine: Machine, socket: Path, limits: Limits) -> None:
         ended = bool(select.select([machine], [], [], _LOOK_AGAIN)[0])
         if ended or time.monotonic() > deadline:
             raise _failure(machine, End.BOOT, ready=False, seconds=0 if ended else limits.boot)
+
+
+def _prepared(wishes: Wishes, folder: Path | None) -> AbstractContextManager[Trial | None]:
+    if wishes.untrusted is None:
+        return nullcontext()
+    from lab.guest import trial
+
+    return trial.Trial(folder)
+
+
+def hold(trial: Trial, machine: Machine, session: Session, limits: Limits) -> None:
+    """Raises HostError where its root gets at the host's files."""
+    from lab.guest import trial as trials
+
+    with explained(machine, limits):
+        trials.made(trial, session, machine.guest)
 
 
 def _compile_package() -> None:
@@ -126,6 +148,8 @@ def explained(machine: Machine, limits: Limits) -> Iterator[None]:
     """What became of the guest, as a HostError."""
     try:
         yield
+    except TamperedError as error:
+        raise verdict.tampered(str(error), machine.guest) from error
     except GoneError as error:
         raise _failure(machine, None, ready=True) from error
     except SilentError as error:

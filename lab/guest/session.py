@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import ProblemsError
+from lab.guest import allowed, share
 from lab.guest.frames import (
     CHUNK,
     NARROW,
     UNLIMITED,
+    WINDOW,
     Decoder,
     Frame,
     Kind,
@@ -36,13 +38,15 @@ from lab.guest.frames import (
     resize_frame,
     signal_frame,
 )
+from lab.guest.harmless import Harmless
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIPE = 4096  # bytes that a pipe takes whole once poll(2) says that it can be written
 _ASK = 2.0  # seconds of silence after which the guest is asked whether it lives
 _LONGEST = 60.0  # seconds of one poll(2), which knows no infinity
+_MOST = 4 * WINDOW  # bytes that wait to be written; the agent waits for credit, and what is not UTF-8 becomes longer
 _NUMBER = 1
-_INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "PYTHONHOME")
+_INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "LAB_UNTRUSTED", "PYTHONHOME")
 """Variables that must not reach the guest: they are meant for this side."""
 
 
@@ -55,7 +59,11 @@ class FailedError(ProblemsError):
 
 
 class GoneError(Exception):
-    """The channel ended, or brought what cannot be a frame."""
+    """The channel ended."""
+
+
+class TamperedError(GoneError):
+    """It brought what our agent does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +79,53 @@ class Job:
     signals: bool = True
     """Whether signals to this process go to it. Else they end this process, and the guest with it: one that a debugger holds
     hears none."""
+    untrusted: bool = False
+    """It is a stranger's: told of this process only what is allowed, and its results are taken with care."""
 
     def said(self, release: str) -> dict[str, Any]:
         """As the agent is told: with everything that this process has and its own will lack."""
         streams = ["tty" if _is_terminal(fd) else "pipe" for fd in (0, 1, 2)]
         if not self.keys and streams[0] == "pipe":
             streams[0] = "null"
-        kept = {name: value for name, value in os.environ.items() if name not in _INHERITED}
+        results = [path.absolute() for path in self.results]
+        seen = bare(["lab", *self.argv]) if self.untrusted else _of_this_process(["lab", *self.argv])
         return {
-            "argv": ["lab", *self.argv],
+            **seen,
             "cwd": str(Path.cwd()),
-            "env": {**kept, "LAB_GUEST": release, **(self.env or {})},
+            "env": {**seen["env"], "LAB_GUEST": release, **(self.env or {})},
+            "folders": [str(Path.cwd()), *(str(path.parent) for path in results)] if self.untrusted else [],
             "umask": _umask(),
-            "path": _search_path(),
-            "prefix": sys.prefix,
-            "exec_prefix": sys.exec_prefix,
-            "encoding": getattr(sys.stdout, "encoding", None) or "utf-8",
             "streams": streams,
             "keys": self.keys,
             "size": _size(),
-            "results": [str(path.absolute()) for path in self.results],
+            "results": [str(path) for path in results],
         }
+
+
+def _of_this_process(argv: Sequence[str]) -> dict[str, Any]:
+    return {
+        **bare(argv),
+        "env": {name: value for name, value in os.environ.items() if name not in _INHERITED},
+        "path": _search_path(),
+    }
+
+
+def bare(argv: Sequence[str]) -> dict[str, Any]:
+    """A job as the agent is told, without anything of this process that a stranger must not know."""
+    return {
+        "argv": [*argv],
+        "cwd": "/",
+        "env": allowed.environment(os.environ),
+        "umask": 0o022,
+        "path": share.search_path(_search_path()),
+        "prefix": sys.prefix,
+        "exec_prefix": sys.exec_prefix,
+        "encoding": getattr(sys.stdout, "encoding", None) or "utf-8",
+        "streams": ["null", "null", "null"],
+        "keys": False,
+        "size": (24, 80),
+        "results": [],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +155,20 @@ class Session:
 
     def ready(self, deadline: float) -> dict[str, Any]:
         """What the agent says of its guest. Raises SilentError at the deadline (time.monotonic()), GoneError."""
+        frame = self.heard(deadline)
+        if frame.kind is not Kind.READY:
+            raise GoneError(f"the agent began with {frame.kind.name}")
+        self._heard = time.monotonic()
+        return frame.json()
+
+    def heard(self, deadline: float) -> Frame:
+        """What the agent says next. Raises SilentError at the deadline, GoneError."""
         while not self._frames:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise SilentError
             self._exchange(self._poll({}, left))
-        frame = self._frames.pop(0)
-        if frame.kind is not Kind.READY:
-            raise GoneError(f"the agent began with {frame.kind.name}")
-        self._heard = time.monotonic()
-        return frame.json()
+        return self._frames.pop(0)
 
     def say(self, frame: Frame) -> None:
         self._out += frame.encode()
@@ -148,13 +186,9 @@ class Session:
         ):
             while True:
                 for frame in self._taken():
-                    if frame.kind is Kind.FAILED:
-                        raise FailedError(str(frame.json()["why"]))
-                    if frame.kind is Kind.EXIT:
+                    if done := _heeded(frame, streams):
                         streams.drain()
-                        said = frame.json()
-                        return Exit(int(said["status"]), int(said["oom"]))
-                    streams.take(frame)
+                        return done
                 self._turn(streams, wake)
 
     def _turn(self, streams: _Streams, wake: int) -> None:
@@ -222,7 +256,21 @@ class Session:
                 else:
                     self._frames.append(frame)
         except ValueError as error:
-            raise GoneError(f"it said what is no frame: {error}") from error
+            raise TamperedError(f"it said what is no frame: {error}") from error
+
+
+def _heeded(frame: Frame, streams: _Streams) -> Exit | None:
+    """The end of the job, where the frame tells it. Raises FailedError, TamperedError."""
+    try:
+        if frame.kind is Kind.FAILED:
+            raise FailedError(str(frame.json()["why"]))
+        if frame.kind is Kind.EXIT:
+            said = frame.json()
+            return Exit(int(said["status"]), int(said["oom"]))
+        streams.take(frame)
+    except (ValueError, KeyError, TypeError) as error:
+        raise TamperedError(f"it said what is no {frame.kind.name}: {error}") from error
+    return None
 
 
 class _Streams:
@@ -231,19 +279,23 @@ class _Streams:
     def __init__(self, session: Session, job: Job) -> None:
         self._session, self._job = session, job
         self._waiting = {1: bytearray(), 2: bytearray()}
+        self._shown = {fd: Harmless() for fd in (1, 2) if job.untrusted and _is_terminal(fd)}
         self._taken = {Kind.STDOUT: Window(), Kind.STDERR: Window()}
         self._in = Window(NARROW)
         self._listening = job.keys
-        self._files = _Results(job.results)
+        self._files = _Results(job.results, job.untrusted)
 
     def take(self, frame: Frame) -> None:
         match frame.kind:
             case Kind.STDOUT | Kind.STDERR:
-                self._waiting[1 if frame.kind is Kind.STDOUT else 2] += frame.payload
+                fd = 1 if frame.kind is Kind.STDOUT else 2
+                self._waiting[fd] += self._shown[fd].feed(frame.payload) if fd in self._shown else frame.payload
+                if len(self._waiting[fd]) > _MOST:
+                    raise TamperedError("it does not wait until what it says is read")
             case Kind.CREDIT:
                 self._in.credited(frame.credit()[1])
             case Kind.FILE:
-                self._files.take(*frame.file())
+                self._files.take(frame)
             case _:
                 pass  # PONG: that it came is what counts
 
@@ -292,28 +344,46 @@ class _Streams:
 
 
 class _Results:
-    """Files that come back, written where the caller said: nothing else, and nothing outside of it."""
+    """Files that come back, written where the caller said: nothing else, and nothing outside of it. Of a stranger's guest only
+    the files of a report are taken for a folder, and no more than a report can be large."""
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    def __init__(self, places: Sequence[Path], untrusted: bool) -> None:
         self._places = [path.absolute() for path in places]
+        self._names = allowed.REPORT if untrusted else None
+        self._left = allowed.LARGEST if untrusted else None  # bytes
 
-    def take(self, about: Mapping[str, Any], data: bytes) -> None:
-        path = _inside(self._places[int(about["result"])], str(about["path"]))
+    def take(self, frame: Frame) -> None:
+        """Raises TamperedError for what is none."""
+        try:
+            about, data = frame.file()
+            place, relative, at = self._places[int(about["result"])], str(about["path"]), int(about["at"])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise TamperedError(f"it said what is no file: {error}") from error
+        path = _inside(place, relative)
+        if self._names is not None and relative and relative not in self._names:
+            return
+        self._count(at, len(data))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("r+b" if about["at"] else "wb") as file:
-            file.seek(int(about["at"]))
+        with path.open("r+b" if at else "wb") as file:
+            file.seek(at)
             file.write(data)
+
+    def _count(self, at: int, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0 or not 0 <= at <= allowed.LARGEST:
+                raise TamperedError(f"it would write more than {allowed.LARGEST >> 20} MiB")
 
 
 def _inside(place: Path, relative: str) -> Path:
-    """Raises GoneError for what leads elsewhere: a guest is not trusted."""
+    """Raises TamperedError for what leads elsewhere: a guest is not trusted."""
     path = place / relative if relative else place
     if (
         ".." in Path(relative).parts
         or not path.is_relative_to(place)
         or place.resolve() not in (path.resolve(), *path.resolve().parents)
     ):
-        raise GoneError(f"it would write {relative!r}, which is not below {place}")
+        raise TamperedError(f"it would write {relative!r}, which is not below {place}")
     return path
 
 

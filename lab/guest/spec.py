@@ -26,12 +26,28 @@ class Substrate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """The root of a machine that is sealed, of nothing but what stands here; paths are absolute in it.
+
+    `binds` are what comes from the host, source and place, and `devices` such of /dev; `links` and `texts` are made, path and
+    what is in it, and `folders` with their modes. `user` is the uid and gid that the machine runs as; None for the caller's."""
+
+    binds: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
+    folders: tuple[tuple[str, int], ...] = ()
+    devices: tuple[str, ...] = ()
+    user: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """One guest. `image` is an ELF that is booted (QEMU), or the kernel's own executable (UML, which has no `initrd`).
 
     `root` is the folder of the host that is shared, read-only; `environment` what the agent must know, by variables; `agent`
     the interpreter and the script that become its first process, as paths below `root`. `debugger` is the path of a Unix socket
-    where gdb may attach before the first instruction; None without."""
+    where gdb may attach before the first instruction; None without. With a `tree` all paths are such of that: the machine is
+    sealed in it."""
 
     release: str
     substrate: Substrate
@@ -46,12 +62,13 @@ class Guest:
     debugger: Path | None = None
     extra: tuple[str, ...] = ()
     """More words for QEMU's command line."""
+    tree: Tree | None = None
 
     @property
     def words(self) -> str:
         """As the user is told."""
-        clock = ", virtual time" if self.warp else ""
-        return f"{self.release} in {self.substrate.words}, {self.memory} MiB{clock}"
+        more = (", virtual time" if self.warp else "") + (", untrusted" if self.tree else "")
+        return f"{self.release} in {self.substrate.words}, {self.memory} MiB{more}"
 
 
 def quoted(parameter: str) -> str:

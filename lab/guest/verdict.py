@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 
 from lab.errors import HostError, Problem
+from lab.guest import harmless
 from lab.guest.spec import Guest
 
 _LINES = 14  # of the console
@@ -47,8 +48,15 @@ def failure(end: End, guest: Guest, console: str, complaints: str = "", seconds:
         ),
     }[end]
     lines = last_lines(console, end) or complaints.strip().splitlines()[-_LINES:]
-    told = "".join(f"\n    | {line}" for line in lines)
+    told = "".join(f"\n    | {harmless.line(line)}" for line in lines)
     return HostError([Problem(f"{said}{told}", hint)])
+
+
+def tampered(why: str, guest: Guest) -> HostError:
+    """The guest's agent was made to say what it never does."""
+    lines = "".join(f"\n    | {harmless.line(line)}" for line in why.splitlines()[-_LINES:])
+    said = f"the guest with kernel {guest.release} was ended{lines}"
+    return HostError(said, "what runs in it has tampered with its agent, or this is a fault of lab's")
 
 
 _ANOTHER = "try another kernel, or `--memory` with more; `lab kernels` lists what there is"

@@ -1,7 +1,7 @@
 """The first process of a guest: makes its root, opens the channel to the host, runs jobs, and reaps what nobody waits for.
 
 Started by the kernel (User-mode Linux) or by the initramfs, as a script; what it must know stands in its environment, where the
-kernel puts what its command line says: LAB_MODULES, LAB_LOAD, LAB_PORT,
+kernel puts what its command line says: LAB_MODULES, LAB_LOAD, LAB_TRIAL, LAB_PORT,
 LAB_SEED, LAB_WARP. It never ends: the host ends the guest. If it fails, the
 kernel panics, and the console has the traceback.
 """
@@ -24,6 +24,7 @@ from lab.guest.frames import CHUNK, LINE, Decoder, Frame, Kind, Window, credit_f
 from lab.guest.inside import furnish, metronome
 from lab.guest.inside.jobs import Job
 
+_TOLD = ("LAB_MODULES", "LAB_LOAD", "LAB_TRIAL", "LAB_PORT", "LAB_SEED", "LAB_WARP")
 _PORTS = "/sys/class/virtio-ports"
 _PORT_WITHIN = 20.0  # seconds
 _LOOK_AGAIN = 5  # milliseconds
@@ -32,8 +33,8 @@ _ENOUGH = 512 * 1024  # bytes that wait to be sent; more are not made
 
 def main() -> None:
     """Never returns."""
-    said = {name: os.environ.pop(name, "") for name in ("LAB_MODULES", "LAB_LOAD", "LAB_PORT", "LAB_SEED", "LAB_WARP")}
-    furnish.furnish(said["LAB_MODULES"], said["LAB_LOAD"])
+    said = {name: os.environ.pop(name, "") for name in _TOLD}
+    furnish.furnish(said["LAB_MODULES"], said["LAB_LOAD"], said["LAB_TRIAL"])
     _speak_on_the_console()
     furnish.settle(said["LAB_SEED"])
     if said["LAB_WARP"]:

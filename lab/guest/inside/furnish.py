@@ -38,7 +38,7 @@ _NEEDED = frozenset({"proc", "sys", "dev", "run"})
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
     """mount(2). Raises OSError."""
     words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
     if _libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(data) if data else None):
@@ -46,21 +46,24 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "
         raise OSError(code, os.strerror(code), target)
 
 
-def furnish(modules: str, wanted: str) -> None:
+def furnish(modules: str, wanted: str, trial: str = "") -> None:
     """Makes the root and moves onto it. `modules` is the folder with the kernel's modules, as the host has it, or nothing;
-    `wanted` the path of the one that the root needs, where that is not loaded yet."""
+    `wanted` the path of the one that the root needs, where that is not loaded yet; `trial` a folder of the host that is to be
+    seen as it is, and not through the layer."""
     if wanted:
         _load(wanted)
-    _mount("layer", _SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
+    mount("layer", _SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     for name in ("upper", "work", "root"):
         os.mkdir(f"{_SCRATCH}/{name}", 0o755)
-    _mount("root", _ROOT, "overlay", 0, _LAYERS)
+    mount("root", _ROOT, "overlay", 0, _LAYERS)
     for place, kind, flags, options in _MOUNTS:
         _mount_own(f"{_ROOT}/{place}", kind, flags, options, needed=place in _NEEDED)
     if modules:
         _bind_modules(modules)
+    if trial:
+        mount(trial, f"{_ROOT}{trial}", None, MS_BIND)
     os.chdir(_ROOT)
-    _mount(".", "/", None, MS_MOVE)
+    mount(".", "/", None, MS_MOVE)
     os.chroot(".")
     os.chdir("/")
 
@@ -80,7 +83,7 @@ def _mount_own(place: str, kind: str, flags: int, options: str, needed: bool) ->
     """A kernel without tracefs, and a host without its folder, are no reason to end."""
     with contextlib.nullcontext() if needed else contextlib.suppress(OSError):
         os.makedirs(place, exist_ok=True)
-        _mount(kind, place, kind, flags, options)
+        mount(kind, place, kind, flags, options)
 
 
 def _bind_modules(folder: str) -> None:
@@ -88,7 +91,7 @@ def _bind_modules(folder: str) -> None:
     base = os.path.realpath("/lib")
     place = f"{_ROOT}{base}/modules/{os.uname().release}"
     os.makedirs(place, exist_ok=True)
-    _mount(folder, place, None, MS_BIND)
+    mount(folder, place, None, MS_BIND)
 
 
 def settle(seed: str) -> None:

@@ -248,7 +248,7 @@ def _become(said: dict[str, Any], streams: list[int], terminal: bool) -> NoRetur
     status = 70
     try:
         _enter(said, streams, terminal)
-        importlib.import_module("lab.__main__").main()
+        importlib.import_module(said.get("module", "lab.__main__")).main()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -275,6 +275,8 @@ def _enter(said: dict[str, Any], streams: list[int], terminal: bool) -> None:
     os.environ.clear()
     os.environ.update(said["env"])
     time.tzset()
+    for folder in said.get("folders", ()):
+        os.makedirs(folder, exist_ok=True)
     os.chdir(said["cwd"])
     _as_an_interpreter(said)
 
