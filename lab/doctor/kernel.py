@@ -47,6 +47,7 @@ USES = {
     "mptcp": Use("Multipath TCP", "CONFIG_MPTCP"),
     "nf_tables": Use("firewalls, NAT and TPROXY on nodes (nftables)", "CONFIG_NF_TABLES", "nf_tables"),
     "openvswitch": Use("Open vSwitch's datapath in the kernel", "CONFIG_OPENVSWITCH", "openvswitch"),
+    "nfs": Use("mounts of NFSv4 on nodes", "CONFIG_NFS_V4", "nfsv4"),
     "nfsd": Use("NFS servers on nodes", "CONFIG_NFSD", "nfsd"),
     "drop_monitor": Use("watching dropped packets (drop_monitor)", "CONFIG_NET_DROP_MONITOR", "drop_monitor"),
     "drop_reasons": Use("the reason of each drop (tracing of skb:kfree_skb)", "CONFIG_TRACEPOINTS, from Linux 5.17 on"),

@@ -40,22 +40,68 @@ class Gap:
     began: float = 0.0
 
 
-class Stream:
+class Progress:
+    """Records that come one after the other, when they came, and why no more do; noted by one thread, awaited by others."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._times: list[float] = []
+        self._news = threading.Condition()
+        self.error: OSError | None = None
+        """Why it died."""
+
+    @property
+    def received(self) -> int:
+        """Records that came, each once and in their order."""
+        with self._news:
+            return self._received
+
+    def wait_dead(self, within: float = 10.0) -> OSError:
+        """Until no more can come; why. Raises ConditionTimeout."""
+        with self._news:
+            if not self._news.wait_for(lambda: self.error is not None, within) or self.error is None:
+                raise ConditionTimeout(f"within {within:g} s {self} did not die")
+            return self.error
+
+    def longest(self, since: float = 0.0) -> Gap:
+        """The longest gap that ended after `since` (time.monotonic())."""
+        with self._news:
+            times = list(self._times)
+        gaps = (Gap(after - before, before) for before, after in itertools.pairwise(times) if after >= since)
+        return max(gaps, key=lambda gap: gap.seconds, default=Gap(0.0))
+
+    def _wait_until(self, many: int, within: float) -> None:
+        began = time.monotonic()
+        with self._news:
+            self._news.wait_for(lambda: self._received >= many or self.error is not None, within)
+            if self._received < many:
+                why = f"it died: {self.error}" if self.error else f"{time.monotonic() - began:.1f} s have passed"
+                raise ConditionTimeout(f"{self} does not go on: {why}")
+
+    def _came(self, many: int) -> None:
+        with self._news:
+            self._received += many
+            self._times.append(time.monotonic())
+            self._news.notify_all()
+
+    def _died(self, error: OSError) -> None:
+        with self._news:
+            self.error = error
+            self._news.notify_all()
+
+
+class Stream(Progress):
     """A context manager that sends from its beginning to its end, in a thread of its own. `source` is bound to, if it is given;
     with `patience` the connection dies that many seconds after something sent was not acknowledged (TCP_USER_TIMEOUT).
     Raises OSError where the server cannot be reached."""
 
     def __init__(self, make: Make, address: str, port: int = PORT, source: str = "", patience: float = 0.0) -> None:
+        super().__init__()
         self._sock = make(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         self._server, self._bound, self._patience = (address, port), source, patience
-        self._sent, self._came = 0, bytearray()
-        self._received = 0
-        self._times: list[float] = []
-        self._news = threading.Condition()
+        self._sent, self._part = 0, bytearray()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lab-stream", daemon=True)
-        self.error: OSError | None = None
-        """Why the connection died."""
         self.source = ""
         """The address that it comes from."""
 
@@ -85,34 +131,14 @@ class Stream:
         self._thread.join()
         self._sock.close()
 
-    @property
-    def received(self) -> int:
-        """Records that came back, each once and in their order."""
-        with self._news:
-            return self._received
+    def __str__(self) -> str:
+        return f"the connection of {self.source} to {self._server[0]}"
 
     def wait_on(self, within: float = 10.0) -> None:
         """Until some records that are sent from now on are back. Raises ConditionTimeout, also where the connection died."""
         with self._news:
-            until, deadline = self._sent + _IN_A_ROW, time.monotonic() + within
-            self._news.wait_for(lambda: self._received >= until or self.error is not None, within)
-            if self._received < until:
-                why = f"it died: {self.error}" if self.error else f"{time.monotonic() - deadline + within:.1f} s have passed"
-                raise ConditionTimeout(f"the connection of {self.source} to {self._server[0]} does not go on: {why}")
-
-    def wait_dead(self, within: float = 10.0) -> OSError:
-        """Until the connection has died; why. Raises ConditionTimeout."""
-        with self._news:
-            if not self._news.wait_for(lambda: self.error is not None, within) or self.error is None:
-                raise ConditionTimeout(f"within {within:g} s the connection of {self.source} did not die")
-            return self.error
-
-    def longest(self, since: float = 0.0) -> Gap:
-        """The longest gap that ended after `since` (time.monotonic())."""
-        with self._news:
-            times = list(self._times)
-        gaps = (Gap(after - before, before) for before, after in itertools.pairwise(times) if after >= since)
-        return max(gaps, key=lambda gap: gap.seconds, default=Gap(0.0))
+            until = self._sent + _IN_A_ROW
+        self._wait_until(until, within)
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -125,9 +151,7 @@ class Stream:
                 elif select.select([self._sock], [], [], left)[0]:
                     self._receive()
         except OSError as error:
-            with self._news:
-                self.error = error
-                self._news.notify_all()
+            self._died(error)
 
     def _send(self) -> None:
         """One record, whole or not at all: a socket that takes no more now is asked again when the next one is due."""
@@ -149,14 +173,11 @@ class Stream:
         data = self._sock.recv(_MOST)
         if not data:
             raise ConnectionResetError("the server has closed the connection")
-        self._came += data
-        whole = len(self._came) // SIZE
+        self._part += data
+        whole = len(self._part) // SIZE
         for at in range(whole):
-            (number,) = _NUMBER.unpack_from(self._came, at * SIZE)
+            (number,) = _NUMBER.unpack_from(self._part, at * SIZE)
             if number != self._received + at:
                 raise OSError(f"record {number} came where {self._received + at} was due")
-        del self._came[: whole * SIZE]
-        with self._news:
-            self._received += whole
-            self._times.append(time.monotonic())
-            self._news.notify_all()
+        del self._part[: whole * SIZE]
+        self._came(whole)

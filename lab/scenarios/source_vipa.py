@@ -9,7 +9,9 @@ A shim in user space misses what is in the kernel (he thought of NFS), what send
 Static routes that name the source are not known to OSPF, and stay when the carrier is lost. But today FRR (`set src`) and
 BIRD (`krt_prefsrc`) name it in every route that they learn. Translation cannot fail over, he says: so it is with masquerade,
 but over IPv4 a connection that is translated to the VIPA lives on when its card goes down, and dies when the card is deleted.
-Nearest to his idea comes a BPF program at the control group's hooks; sockets of the kernel do not pass there.
+A bond helps within one network; it takes the address along, but not to another network.
+Nearest to his idea comes a BPF program at the control group's hooks. Of the kernel's own sockets those pass there that connect
+and have no port yet: NFS' do where a port below 1024 is not asked for (noresvport), and VXLAN's never do.
 
 Two rules of the kernel show when a card fails. TCP sends nothing again that still waits in a neighbour's queue (tcp_output.c,
 skb_still_in_host_queue): over IPv6 a lost carrier costs three times the neighbour's retrans_time. And while routers disagree,
@@ -24,30 +26,40 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
 
 from lab import Lab, Node
 from lab.observe import way
-from lab.observe.echo import Asked, Echo
+from lab.observe.conditions import ConditionTimeout
+from lab.observe.echo import Echo
+from lab.observe.reading import Reading
 from lab.observe.stream import Stream
 from lab.observe.way import Follower
-from lab.substrate import preferred
+from lab.scenarios._source_vipa import (
+    ATTACHED,
+    CARD,
+    COVERED,
+    FAMILIES,
+    MOUNTED,
+    PREFIX,
+    SERVER,
+    STATIC,
+    VIPA,
+    VXLAN_PORT,
+    WHAT,
+    askers,
+    build,
+    build_shim,
+    covered,
+    mounted,
+    publish,
+    used,
+)
 
-FAMILIES = ("IPv4", "IPv6")
-VIPA = {"IPv4": "10.0.0.1", "IPv6": "2001:db8::1"}
-SERVER = {"IPv4": "10.9.0.9", "IPv6": "2001:db8:9::9"}
-CARD = {"IPv4": "10.1.1.1", "IPv6": "2001:db8:1:1::1"}
-ROUTER = {"IPv4": "10.1.1.254", "IPv6": "2001:db8:1:1::fe"}
-ATTACHED = {"IPv4": "10.1.1.200", "IPv6": "2001:db8:1:1::200"}
-PREFIX = {"IPv4": "10.9.0.0/24", "IPv6": "2001:db8:9::/64"}
-VXLAN_PORT = 4789
 HELLO, DEAD = 1.0, 4.0  # seconds, of the short timers
 CONVERGES_WITHIN = {"short": 30.0, "plain": 120.0}
 MIN_LS_INTERVAL = 5  # seconds between two makings of the same LSA (RFC 2328, appendix B), which BIRD keeps to
@@ -356,113 +368,26 @@ def test_a_connection_translated_to_the_vipa_outlives_a_card_that_goes_down_and_
 
 # -- which way covers what
 
-WHAT = ("TCP", "connected UDP", "UDP sendto", "static binary", "kernel socket", "attached subnet")
-COVERED = {
-    # Whether the VIPA is the source, by the way that shall make it so.
-    "OSPF alone": (False, False, False, False, False, False),
-    "LD_PRELOAD shim": (True, True, False, False, False, True),
-    "ip route … src": (True, True, True, True, True, False),
-    "cgroup BPF": (True, True, True, True, False, True),
-}
-
-SHIM = r"""
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <dlfcn.h>
-#include <netinet/in.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-
-/* Binds every socket that connects, and is bound to nothing, to the address that the environment has for its family. */
-int connect(int fd, const struct sockaddr *to, socklen_t length) {
-    int (*really)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
-    struct sockaddr_in6 own = {0};
-    struct sockaddr_in *own4 = (struct sockaddr_in *)&own;
-    socklen_t size = sizeof own;
-    getsockname(fd, (struct sockaddr *)&own, &size);
-    if (to->sa_family == AF_INET && own4->sin_port == 0) {
-        inet_pton(AF_INET, getenv("VIPA4"), &own4->sin_addr);
-        bind(fd, (struct sockaddr *)own4, sizeof *own4);
-    } else if (to->sa_family == AF_INET6 && own.sin6_port == 0) {
-        inet_pton(AF_INET6, getenv("VIPA6"), &own.sin6_addr);
-        bind(fd, (struct sockaddr *)&own, sizeof own);
-    }
-    return really(fd, to, length);
-}
-"""
-STATIC = r"""
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-
-/* Connects to port 7 of an address and prints the source. */
-int main(int argc, char **argv) {
-    int version6 = argc > 1 && strchr(argv[1], ':') != 0;
-    struct sockaddr_in to4 = {.sin_family = AF_INET, .sin_port = htons(7)};
-    struct sockaddr_in6 to6 = {.sin6_family = AF_INET6, .sin6_port = htons(7)};
-    struct sockaddr *to = version6 ? (struct sockaddr *)&to6 : (struct sockaddr *)&to4;
-    socklen_t size = version6 ? sizeof to6 : sizeof to4;
-    char text[INET6_ADDRSTRLEN];
-    int fd = socket(to->sa_family, SOCK_STREAM, 0);
-    inet_pton(to->sa_family, argv[1], version6 ? (void *)&to6.sin6_addr : (void *)&to4.sin_addr);
-    if (connect(fd, to, size) || getsockname(fd, to, &size)) return 1;
-    puts(inet_ntop(to->sa_family, version6 ? (void *)&to6.sin6_addr : (void *)&to4.sin_addr, text, sizeof text));
-    return 0;
-}
-"""
-PROBE = """
-import json, socket, sys
-server, router, mark = sys.argv[1:]
-family = socket.AF_INET6 if ":" in server else socket.AF_INET
-def connected(to, kind):
-    with socket.socket(family, kind) as sock:
-        sock.settimeout(5)
-        sock.connect((to, 7))
-        return sock.getsockname()[0]
-found = {"TCP": connected(server, socket.SOCK_STREAM), "connected UDP": connected(server, socket.SOCK_DGRAM)}
-found["attached subnet"] = connected(router, socket.SOCK_STREAM)
-socket.socket(family, socket.SOCK_DGRAM).sendto(mark.encode(), (server, 7))
-print(json.dumps(found))
-"""
-
 
 @pytest.fixture
-def built(tmp_path: Path) -> Path:
-    """The folder with shim.so and the static program."""
+def shim(tmp_path: Path) -> Path:
+    """The folder with shim.so."""
     if not shutil.which("cc"):
         pytest.skip("there is no C compiler here for the shim: apt-get install gcc libc6-dev")
-    for name, text, options in (("shim.so", SHIM, ["-shared", "-fPIC"]), ("static", STATIC, ["-static"])):
-        (tmp_path / f"{name}.c").write_text(text)
-        subprocess.run(["cc", "-O", *options, "-o", tmp_path / name, tmp_path / f"{name}.c"], check=True, timeout=60)
+    build_shim(tmp_path)
     return tmp_path
 
 
-@contextlib.contextmanager
-def used(lab: Lab, how: str, built: Path) -> Iterator[dict[str, str]]:
-    """The way is in use in the block; what programs need in their environment."""
-    client = lab["client"]
-    if how == "LD_PRELOAD shim":
-        yield {"LD_PRELOAD": str(built / "shim.so"), "VIPA4": VIPA["IPv4"], "VIPA6": VIPA["IPv6"]}
-    elif how == "cgroup BPF":
-        with client.socket() as sock:
-            cookie = preferred.netns_cookie(sock)
-        with preferred.sources(cookie, VIPA["IPv4"], VIPA["IPv6"]):
-            yield {}
-    elif how == "ip route … src":
-        for family in FAMILIES:
-            route = [PREFIX[family], "via", ROUTER[family], "src", VIPA[family], "metric", "5"]
-            client.run(["ip", "route", "add", *route])
-        yield {}
-        for family in FAMILIES:
-            client.run(["ip", "route", "delete", PREFIX[family], "metric", "5"])
-    else:
-        yield {}
+@pytest.fixture
+def built(shim: Path) -> Path:
+    """And the static program."""
+    build(shim, "static", STATIC, "-static")
+    return shim
 
 
 @pytest.mark.lab("source-vipa", source="none", tunnels=1)
 def test_which_way_covers_what(lab: Lab, report_table: Report, built: Path) -> None:
-    """What each way covers: a shim who connects, a route all but its own subnet, BPF all but the kernel's own sockets."""
+    """What each way covers: a shim who connects, a route all but its own subnet, BPF all but what the kernel tunnels."""
     converged(lab)
     with contextlib.ExitStack() as undo:
         undo.enter_context(Echo(lab["r1"].socket))
@@ -474,30 +399,86 @@ def test_which_way_covers_what(lab: Lab, report_table: Report, built: Path) -> N
     assert found == COVERED
 
 
-def covered(lab: Lab, how: str, built: Path, echo: Echo, tunnel: Echo) -> tuple[bool, ...]:
-    """Of what it is the source; that must be the same of both families."""
-    with used(lab, how, built) as env:
-        rows = {
-            family: tuple(
-                each == VIPA[family] for each in tried(lab["client"], family, f"{how} {family}", built, env, echo, tunnel)
-            )
-            for family in FAMILIES
-        }
-    assert rows["IPv4"] == rows["IPv6"], (how, rows)
-    return rows["IPv4"]
+# -- bonding
 
 
-def tried(client: Node, family: str, mark: str, built: Path, env: dict[str, str], echo: Echo, tunnel: Echo) -> tuple[str, ...]:
-    """The source addresses of WHAT."""
-    server = SERVER[family]
-    said = json.loads(client.run(["python3", "-c", PROBE, server, ROUTER[family], mark], env={**os.environ, **env}).stdout)
-    said["UDP sendto"] = echo.wait(lambda asked: asked.data == mark.encode()).source
-    said["static binary"] = client.run([str(built / "static"), server], env={**os.environ, **env}).stdout.strip()
-    device = {"IPv4": "vx4", "IPv6": "vx6"}[family]
-    client.send(device, bytes(Ether(dst="02:00:00:00:00:01") / IP(dst="192.0.2.1") / UDP() / mark.encode()))
-    said["kernel socket"] = tunnel.wait(lambda asked: carries(asked, mark)).source
-    return tuple(said[what] for what in WHAT)
+@pytest.mark.lab("bond-or-vipa")
+def test_a_bond_carries_a_connection_on_within_one_network(lab: Lab) -> None:
+    """Where both cards reach one network a bond carries a connection on when one goes down; `bonding` says at what cost."""
+    with Echo(lab["server"].socket), Stream(lab["client"].socket, SERVER["IPv4"]) as stream:
+        stream.wait_on()
+        down(lab, "eth0")
+        stream.wait_on(WAITS_LONGER)
 
 
-def carries(asked: Asked, mark: str) -> bool:
-    return mark.encode() in asked.data
+@pytest.mark.lab("bond-or-vipa", networks=2)
+def test_a_bond_does_not_carry_a_connection_on_to_another_network(lab: Lab) -> None:
+    """Where each card reaches a router of its own the bond's other card has no use for its address: a connection dies."""
+    patience = PATIENCE["frr"]  # no daemon helps here
+    with Echo(lab["server"].socket), Stream(lab["client"].socket, SERVER["IPv4"], patience=patience) as stream:
+        stream.wait_on()
+        down(lab, "eth0")
+        assert stream.wait_dead(4 * patience).errno in UNREACHABLE
+
+
+# -- a file mounted over NFS
+
+BEGINS_WITHIN = 60.0  # seconds: a guest takes its time to start a program
+STALLS = 8.0  # seconds, of which a fraction passes until another way is taken
+
+
+@pytest.mark.lab("nfs-vipa")
+def test_a_mounted_file_is_read_on_while_its_card_goes_down(lab: Lab, report_table: Report) -> None:
+    """A file that is mounted over NFS from the VIPA is read on, over the same connection, when its card is set down."""
+    publish(lab)
+    with mounted(lab) as source, Reading(lab["client"].spawn, f"{MOUNTED}/records") as file:
+        assert source == VIPA["IPv4"]
+        file.wait_on(BEGINS_WITHIN)
+        began = time.monotonic()
+        down(lab, "eth0")
+        file.wait_on(WAITS_LONGER)
+        gap = file.longest(began).seconds
+        report_table(
+            "a file is read while its card goes down", ("from", "longest gap (s)", "at most (s)"), [(source, gap, STALLS)]
+        )
+        assert askers(lab) == {source}
+    assert gap < STALLS
+
+
+@pytest.mark.lab("nfs-vipa", source="none")
+def test_without_the_vipa_a_mounted_file_is_not_read_on(lab: Lab) -> None:
+    """Mounted from a card's own address it is not read on when the card is set down, until that comes up again."""
+    publish(lab)
+    client = lab["client"]
+    with mounted(lab) as source, Reading(client.spawn, f"{MOUNTED}/records") as file:
+        assert source == CARD["IPv4"]
+        file.wait_on(BEGINS_WITHIN)
+        down(lab, "eth0")
+        client.run(["ping", "-c1", f"-w{WAITS_LONGER:g}", "-I", VIPA["IPv4"], SERVER["IPv4"]])
+        with pytest.raises(ConditionTimeout):
+            file.wait_on(STALLS)
+        client.run(["ip", "link", "set", "eth0", "up"])
+        file.wait_on(BEGINS_WITHIN)
+
+
+MOUNTS = {
+    # Whether a mount comes from the VIPA, by the way that shall make it so and the options of the mount.
+    ("a route alone", ""): False,
+    ("LD_PRELOAD shim", ""): False,
+    ("ip route … src", ""): True,
+    ("cgroup BPF", ""): False,
+    ("cgroup BPF", "noresvport"): True,
+}
+
+
+@pytest.mark.lab("nfs-vipa", source="none")
+def test_which_way_covers_a_mount(lab: Lab, report_table: Report, shim: Path) -> None:
+    """No shim reaches the kernel's NFS, but a route does, and BPF where the mount need not come from a port below 1024."""
+    publish(lab)
+    found = {}
+    for how, option in MOUNTS:
+        with used(lab, how, shim, ("IPv4",)) as env, mounted(lab, f",{option}".rstrip(","), os.environ | env) as source:
+            found[how, option] = source == VIPA["IPv4"]
+    rows = [(*each, "VIPA" if covers else "card") for each, covers in found.items()]
+    report_table("the source address of a mount, by the way that shall make it the VIPA", ("way", "option", "source"), rows)
+    assert found == MOUNTS

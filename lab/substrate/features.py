@@ -37,6 +37,7 @@ _OTHERS: dict[str, Callable[[], bool]] = {
     "btf": partial(other.shown, "/sys/kernel/btf/vmlinux"),
     "tun": other.tun,
     "martian_log": martians.logged,
+    "nfs": lambda: other.file_system("nfs4"),
     "nfsd": lambda: other.file_system("nfsd"),
 }
 NAMES = (*KINDS, *_OTHERS)

@@ -43,6 +43,7 @@ OPTIONS = {
     "drop_reasons": "TRACEPOINTS",
     "btf": "DEBUG_INFO_BTF",
     "tun": "TUN",
+    "nfs": "NFS_V4",
     "nfsd": "NFSD",
     "martian_log": "IP_ROUTE_VERBOSE",
 }

@@ -13,6 +13,7 @@ from lab import Lab
 from lab.observe import way
 from lab.observe.conditions import ConditionTimeout
 from lab.observe.echo import Echo
+from lab.observe.reading import RECORD, Reading
 from lab.observe.stream import Stream
 from lab.observe.way import Follower, Way
 
@@ -60,6 +61,25 @@ def test_a_stream_that_nobody_acknowledges_dies_when_its_patience_is_over(two: L
         assert stream.wait_dead().errno == errno.ETIMEDOUT
         with pytest.raises(ConditionTimeout, match="it died"):
             stream.wait_on()
+
+
+def test_a_file_is_read_record_by_record_until_that_fails(two: Lab) -> None:
+    a = two["a"]
+    a.run(["sh", "-c", f"seq -f {RECORD} 0 2 > /run/records"])
+    with Reading(a.spawn, "/run/records") as file:
+        file.wait_on()
+        before = file.received
+        file.wait_on()
+        assert file.received > before > 3
+        assert (file.longest().seconds < 10, file.error) == (True, None)
+        a.run(["sh", "-c", f"seq -f {RECORD} 5 9 > /run/others && mv /run/others /run/records"])
+        file.wait_on()  # the file that was opened is still there
+    with Reading(a.spawn, "/run/records") as file:
+        assert str(file.wait_dead()) == "[Errno 0] record 5 came where 0 was due"
+        with pytest.raises(ConditionTimeout, match="reading /run/records on a does not go on: it died"):
+            file.wait_on()
+    with Reading(a.spawn, "/run/none") as file:
+        assert "No such file" in str(file.wait_dead())
 
 
 def test_a_datagram_is_sent_back_and_remembered(two: Lab) -> None:

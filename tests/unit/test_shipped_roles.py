@@ -44,6 +44,7 @@ def test_the_shipped_roles_by_name_with_what_brings_them() -> None:
         ("http", "python3", "python3"),
         ("kea-dhcp6", "kea-dhcp6", "kea-dhcp6-server"),
         ("keepalived", "keepalived", "keepalived"),
+        ("nfsd", "python3", "python3"),
         ("nftables", "nft", "nftables"),
         ("ovs-vswitchd", "ovs-vswitchd", "openvswitch-switch"),
         ("ovsdb-server", "python3", "python3"),
@@ -531,6 +532,12 @@ def test_squid_refuses_one_port_for_both(tmp_path: Path) -> None:
         made(tmp_path, "{squid: {tproxy: 3128}}")
     said = "role squid: port and tproxy are both 3128: a port is either asked or handed over to"
     assert [each.message for each in caught.value.problems] == [said]
+
+
+def test_the_nfs_server_is_told_what_its_parameters_ask_for(tmp_path: Path) -> None:
+    assert made(tmp_path, "{nfsd: }").argv[3:] == ("nfsd.py", "/run/exported", "ro", "2", "2049")
+    spec = made(tmp_path, "{nfsd: {directory: /srv, write: true, threads: 8, port: 2050}}")
+    assert (spec.argv[3:], spec.ready.line) == (("nfsd.py", "/srv", "rw", "8", "2050"), "^serving$")
 
 
 # -- nftables and the small transparent proxy
