@@ -27,6 +27,9 @@ TEST = {
     "dot": "graphviz",
     "chromium": "chromium",
     "depmod": "kmod",
+    "dockerd": "docker.io",
+    "busybox": "busybox-static",
+    "qemu-aarch64": "qemu-user",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}
 

@@ -17,7 +17,7 @@ STAGES = (
     ("lab.topology",),
     ("lab.model",),
     ("lab.roles",),
-    ("lab.recipe", "lab.plan"),
+    ("lab.recipe", "lab.phrases", "lab.plan"),
     ("lab.substrate",),
     ("lab.state",),
     ("lab.undo",),
@@ -49,6 +49,8 @@ HOMES = {
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
     "pytest": ("lab.pytest_plugin", "lab.dispatch.sorter", "lab.workers", "lab.runner", "lab.scenarios"),
+    "docker": ("lab.substrate.containers",),
+    "requests": ("lab.substrate.containers",),
     "_pytest": (),
 }
 
