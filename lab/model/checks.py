@@ -134,6 +134,9 @@ def _containers(topology: Topology) -> Iterator[Fault]:
             yield Fault(
                 node.path, f"{node.name} is a container without an image", "add image:, such as busybox:stable", key=True
             )
+        if CONTAINER in node.services:
+            said = f"{CONTAINER} is what the log of {node.name}'s own command is called"
+            yield Fault(node.service_paths[CONTAINER], said, "give this service another name", key=True)
         places = set[str]()
         for at, bind in enumerate(node.container.binds):
             if bind.target in places:
