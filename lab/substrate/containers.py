@@ -11,6 +11,7 @@ A container belongs to a lab by its name, lab-<uuid>-<node>, and by its labels, 
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,10 +67,11 @@ class Docker:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """Raises HostError where there is no daemon, or not for us."""
+        self.which = which(environment)
+        _knock(address(self.which))
         import docker
         from docker.errors import DockerException
 
-        self.which = which(environment)
         self._images: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         try:
@@ -331,27 +333,26 @@ def last_lines(docker: Docker, name: str) -> str:
     return _indented(docker.log(name, _LAST_LINES))
 
 
+def _knock(address: str) -> None:
+    """Whether somebody listens at a local address: found before the SDK is loaded, which does not close what it cannot connect.
+    Raises HostError."""
+    if not address.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.settimeout(_ANSWERS_WITHIN)
+        try:
+            asked.connect(address.removeprefix("unix://"))
+        except OSError as error:
+            raise _unreachable(error, address) from error
+
+
 def _said(error: APIError) -> str:
     return str(error.explanation or error).strip()
 
 
 def _unreachable(error: Exception, address: str) -> HostError:
-    """By the errno that lies below what three libraries made of it."""
-    found = next((each for each in _causes(error) if isinstance(each, OSError) and each.errno), None)
-    if isinstance(found, PermissionError):
+    if isinstance(error, PermissionError):
         return HostError(f"no permission to talk to Docker at {address}", "run it as root, or as a user of the group docker")
-    if isinstance(found, (FileNotFoundError, ConnectionRefusedError)):
-        return HostError(f"no Docker daemon answers at {address}: {found.strerror}", _START_IT)
+    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return HostError(f"no Docker daemon answers at {address}: {error.strerror}", _START_IT)
     return HostError(f"Docker cannot be reached at {address}: {error}", _START_IT)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """It, what it holds and what it came from."""
-    seen: list[BaseException] = []
-    left = [error]
-    while left:
-        each = left.pop()
-        if each is not None and each not in seen:
-            seen.append(each)
-            left += [each.__cause__, each.__context__, *(arg for arg in each.args if isinstance(arg, BaseException))]
-            yield each
