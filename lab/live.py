@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from lab.observe.capture import Interface
     from lab.observe.explain.watch import Explainer
     from lab.observe.wire import Wire
-    from lab.plan import Plan, Stage, Step
+    from lab.plan import Plan, Stage, StartContainer, Step
     from lab.recipe import Recipe
     from lab.roles.spec import ServiceSpec
+    from lab.services.container import Container
     from lab.services.living import Service
+    from lab.substrate.contained import Contained
     from lab.substrate.inits import Init, Spawner
     from lab.substrate.ovsdb import Switch
 
@@ -82,7 +84,7 @@ class Lab:
             with signals.held_back(), state.locked_root():
                 undo.sweep(record.name)
                 lab = cls(state.claim(record, recipe.rendered), record, owned=True, specs=recipe.services)
-            lab._build(plan, wait, on_step)
+            lab._build(plan, wait, on_step, recipe)
             with signals.held_back():
                 lab._home.note("up")
                 if detach:
@@ -196,12 +198,13 @@ class Lab:
 
         ready.wait(topology, self._home.ns, timeout)
 
-    def _build(self, plan: Plan, wait: bool, on_step: Callable[[Step], None] | None) -> None:
+    def _build(self, plan: Plan, wait: bool, on_step: Callable[[Step], None] | None, recipe: Recipe) -> None:
         """Services that the network itself is made of are waited for in any case."""
         from lab.substrate.build import Builder
 
         home, (first, *rest) = self._home, plan.stages
-        builder = Builder(home.ns, on_step, lambda node: home.node(node) / "run")
+        containers = self._start_containers(plan.containers, on_step, recipe)
+        builder = Builder(home.ns, on_step, lambda node: home.node(node) / "run", lambda node: containers[node].netns)
         try:
             links = state.announce_links(home, self.name, self.record.nodes)
             builder.run(first.network, meanwhile=lambda: state.link_namespaces(home, links))
@@ -216,6 +219,27 @@ class Lab:
         if wait:
             self._wait_for_links(plan.topology, _READY_WITHIN)
         self._start_services(first, wait, on_step)
+        self._let_go(plan, on_step or (lambda _: None))
+
+    def _start_containers(
+        self, steps: Sequence[StartContainer], on_step: Callable[[Step], None] | None, recipe: Recipe
+    ) -> Mapping[str, Contained]:
+        if not steps:
+            return {}
+        from lab.services import containing
+
+        return containing.start(self._home, self.record, steps, recipe.source.folder, on_step or (lambda _: None))
+
+    def _let_go(self, plan: Plan, on_step: Callable[[Step], object]) -> None:
+        """Of containers: their commands, and what runs in them beside."""
+        if not plan.containers:
+            return
+        from lab.services import containing
+
+        for step in plan.commands:
+            on_step(step)
+            containing.let_go(self._home, step, self.nodes[step.node].run)
+        containing.check(each.container for each in self if each.container)
 
     def _note_services(self) -> None:
         if self._specs:
@@ -233,7 +257,28 @@ class Lab:
         start.start_all((each for each in self.services if (each.spec.node, each.name) in steps), wait, told)
 
     def _node(self, name: str) -> Node:
-        return Node(name, self.name, self._home.ns(name), lambda: self._init(name), lambda: self._services(name))
+        where, services = self._home.ns(name), lambda: self._services(name)
+        if self.record.nodes[name] != "container":
+            return Node(name, self.name, where, lambda: self._init(name), services)
+        from lab.services.container import Container
+
+        contained = Container(name, self._home.node(name))
+        return Node(name, self.name, where, lambda: self._init_in(contained), services, contained)
+
+    def _init_in(self, container: Container) -> Init:
+        """Of commands in a container; its services, which are programs of this host, have another."""
+        folder = self._home.node(container.node) / "inside"
+        folder.mkdir(exist_ok=True)
+        home, detached = self._home, not (self._owned and self.record.ephemeral)
+        contained = container.contained
+        return self._spawning().join(contained, folder, lambda made: home.note("init", record=made.to_dict()), detached)
+
+    def _spawning(self) -> Spawner:
+        from lab.substrate.inits import Spawner
+
+        if self._spawner is None:
+            self._spawner = Spawner()
+        return self._spawner
 
     def _specs_of(self, node: str) -> list[ServiceSpec]:
         return [spec for spec in self._specs if spec.node == node]
@@ -248,13 +293,9 @@ class Lab:
         return MappingProxyType({spec.name: Service(spec, *where) for spec in specs})
 
     def _init(self, node: str) -> Init:
-        from lab.substrate.inits import Spawner
-
-        if self._spawner is None:
-            self._spawner = Spawner()
         home, folder = self._home, self._home.node(node)
         folder.mkdir(exist_ok=True)
-        return self._spawner.init(
+        return self._spawning().init(
             node,
             home.ns(node),
             home.path,
@@ -377,7 +418,7 @@ def _recipe(source: str | Path | Recipe, params: Mapping[str, object] | None) ->
 
 
 def _plan(recipe: Recipe) -> Plan:
-    lacks = missing_features(recipe) + missing_programs(recipe)
+    lacks = missing_features(recipe) + missing_programs(recipe) + missing_images(recipe, pull=True)
     if lacks:
         raise HostError(lacks)
     return planned(recipe)
@@ -394,7 +435,30 @@ def planned(recipe: Recipe) -> Plan:
         without_netem=_without(topology, "netem or tbf"),
         without_dummy=_without(topology, "dummy or ifb"),
         kernel_datapath=kernel_datapath(topology),
+        without_capabilities=_without_capabilities(topology),
     )
+
+
+def missing_images(recipe: Recipe, pull: bool = False) -> list[Problem]:
+    """Images of containers that Docker has not, each at the place that asks for it, or why there can be no container at all.
+    With `pull` those that may be pulled are."""
+    if not _has_containers(recipe.topology):
+        return []
+    from lab.services import containing
+
+    return containing.missing(recipe, pull)
+
+
+def _has_containers(topology: Topology) -> bool:
+    return any(node.container for node in topology.nodes.values())
+
+
+def _without_capabilities(topology: Topology) -> tuple[str, ...]:
+    if not _has_containers(topology):
+        return ()
+    from lab.substrate import contained
+
+    return contained.lacking_capabilities()
 
 
 def missing_programs(recipe: Recipe) -> list[Problem]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyroute2 import IPRoute
 
     from lab.observe.conditions import Condition, Seen
+    from lab.services.container import Container
     from lab.services.living import Service
     from lab.substrate.inits import Init
     from lab.substrate.processes import Argv, Process, Result
@@ -79,9 +80,17 @@ class Node:
     """A network namespace of a living lab, by its name in the topology."""
 
     def __init__(
-        self, name: str, lab: str, ns: Path, init: Callable[[], Init], services: Callable[[], Mapping[str, Service]] = dict
+        self,
+        name: str,
+        lab: str,
+        ns: Path,
+        init: Callable[[], Init],
+        services: Callable[[], Mapping[str, Service]] = dict,
+        container: Container | None = None,
     ) -> None:
         self.name, self.ns = name, ns
+        self.container = container
+        """What the node is made of, where it is one of Docker's; commands then run in it."""
         self.netns = f"{lab}.{name}"
         """Its name for `ip netns`."""
         self._init, self._services = init, services
@@ -127,7 +136,7 @@ class Node:
         return self._services()
 
     def init(self) -> Init:
-        """The node's own PID 1, made where it had none."""
+        """The node's own PID 1, or its like in a container; made where it had none."""
         return self._init()
 
     def socket(self, family: int = _socket.AF_INET, type: int = _socket.SOCK_STREAM, proto: int = 0) -> _socket.socket:

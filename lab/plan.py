@@ -6,6 +6,9 @@ node by node, further devices, masters, VLANs of ports, the devices' own sysctls
 the file's order up and its addresses (that order decides which connected route comes first), then routes, rules,
 impairments; with every carrier there, all neighbours; at last, with every address usable, the services. The daemons of Open
 vSwitches are started in between, after whoever need not be heard from the start: some devices are made by them.
+
+Containers come first of all, their commands held back by a gate; their namespaces are then made use of as if they were new,
+and when everything is there, services too, the gates are opened.
 """
 
 from __future__ import annotations
@@ -15,10 +18,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from lab.model.checks import IPV6_MIN_MTU, family_of
+from lab.model.checks import IPV6_MIN_MTU
+from lab.model.container import Container
 from lab.model.file import Address, Neighbour, Netem, PortVlan, Route, Rule
 from lab.model.topology import DEFAULT_PVID, OVS, OVS_DAEMONS, SWITCH_BRIDGE, Interface, Node, Topology
-from lab.roles.spec import Ready, ServiceSpec
+from lab.phrases import (
+    as_member,
+    extras,
+    netem_in_words,
+    of_container,
+    ready_in_words,
+    route_in_words,
+    stands_on,
+    vlan_in_words,
+)
+from lab.roles.spec import ServiceSpec
 from lab.sysctls import PER_DEVICE, sysctl_parts
 
 
@@ -34,6 +48,44 @@ class Step:
 class MakeNamespace(Step):
     def describe(self) -> str:
         return f"make the network namespace of {self.node}, with lab's baseline of sysctls"
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer(Step):
+    """Without a network of Docker's, and with a gate in front of its command. `lacking`: capabilities that a privileged one
+    does without, because this host has none of them."""
+
+    container: Container
+    lacking: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        said = ", ".join(of_container(self.container, self.lacking))
+        held = "without a network, its command held back"
+        return f"start a container for {self.node} from the image {self.container.image}, {held}{f' ({said})' if said else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeNamespace(Step):
+    def describe(self) -> str:
+        return f"take the network namespace of the container of {self.node}, with lab's baseline of sysctls"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGate(Step):
+    container: Container
+
+    def describe(self) -> str:
+        argv = (*(self.container.entrypoint or ()), *(self.container.command or ()))
+        what = f"its command {shlex.join(argv)}" if self.container.command else f"the command of {self.container.image}"
+        return f"let the container of {self.node} run {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand(Step):
+    argv: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"run {shlex.join(self.argv)} in the container of {self.node}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +110,8 @@ class MakeVeth(Step):
 
     def describe(self) -> str:
         if self.master is None:
-            return f"join {self.near} and {self.far} by a veth pair{_extras(self.far)}"
-        return f"join {self.far} to the switch {self.node} by a veth pair{_extras(self.far)}, its port {self.near.name}"
+            return f"join {self.near} and {self.far} by a veth pair{extras(self.far)}"
+        return f"join {self.far} to the switch {self.node} by a veth pair{extras(self.far)}, its port {self.near.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +125,7 @@ class MakeDevice(Step):
 
     def describe(self) -> str:
         other = f", for this kernel has no {self.instead_of}" if self.instead_of else ""
-        return f"make the {self.interface.kind} {self.interface}{_stands_on(self.interface)}{_extras(self.interface)}{other}"
+        return f"make the {self.interface.kind} {self.interface}{stands_on(self.interface)}{extras(self.interface)}{other}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +165,7 @@ class MakeOvsBridge(Step):
 
     def describe(self) -> str:
         where = "in userspace" if self.userspace else "of the kernel"
-        return f"make the Open vSwitch {self.interface}, its datapath {where}{_as_member(self.interface)}"
+        return f"make the Open vSwitch {self.interface}, its datapath {where}{as_member(self.interface)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +176,7 @@ class AddOvsPort(Step):
 
     def describe(self) -> str:
         kind = "an internal port" if self.interface.kind == "internal" else "a port"
-        return f"make {self.interface} {kind} of its Open vSwitch{_as_member(self.interface)}"
+        return f"make {self.interface} {kind} of its Open vSwitch{as_member(self.interface)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +273,21 @@ class Plan:
     steps: tuple[Step, ...]
 
     @property
+    def containers(self) -> tuple[StartContainer, ...]:
+        """What is started before the first stage."""
+        return tuple(step for step in self.steps if isinstance(step, StartContainer))
+
+    @property
+    def commands(self) -> tuple[OpenGate | RunCommand, ...]:
+        """What runs in containers after the last stage."""
+        return tuple(step for step in self.steps if isinstance(step, (OpenGate, RunCommand)))
+
+    @property
     def stages(self) -> list[Stage]:
         """One; or two, where daemons of Open vSwitches must run before the network can be finished."""
         stages: list[Stage] = []
-        for serve, steps in groupby(self.steps, lambda step: isinstance(step, StartService)):
+        between = [step for step in self.steps if not isinstance(step, (StartContainer, OpenGate, RunCommand))]
+        for serve, steps in groupby(between, lambda step: isinstance(step, StartService)):
             if serve:
                 services = [step for step in steps if isinstance(step, StartService)]
                 stages.append(replace(stages.pop(), services=services))
@@ -239,16 +302,17 @@ def make_plan(
     without_netem: bool = False,
     kernel_datapath: bool = False,
     without_dummy: bool = False,
+    without_capabilities: tuple[str, ...] = (),
 ) -> Plan:
     """The steps of `topology`, in the order in which they are done; `services` come last, those of different nodes side by
     side. `without_netem`: for a kernel that lacks it, a link's rate is kept by tbf; `without_dummy`: the same, a dummy is what
-    it may be otherwise. `kernel_datapath`: whether the kernel has one for Open vSwitches, which then serves where the file
-    does not say otherwise."""
+    it may be otherwise; `without_capabilities`: those that nobody has on this host. `kernel_datapath`: whether the kernel has
+    one for Open vSwitches, which then serves where the file does not say otherwise."""
     nodes = topology.nodes.values()
     started = [StartService(each.node, each) for each in services]
     daemons = [each for each in started if _makes_ovs(topology, each.service)]
     userspace = {node.name for node in nodes if node.kind == OVS and _in_userspace(node, kernel_datapath)}
-    steps: list[Step] = []
+    steps: list[Step] = [*_started(nodes, without_capabilities)]
     for node in nodes:
         steps += _namespace(node)
     for node in nodes:
@@ -266,7 +330,19 @@ def make_plan(
         steps += _configuration(node, born, met, without_netem, without_dummy)
     for node in nodes:
         steps += _neighbours(node)
-    return Plan(topology, (*steps, *(each for each in started if each not in daemons)))
+    return Plan(topology, (*steps, *(each for each in started if each not in daemons), *_let_go(nodes)))
+
+
+def _started(nodes: Iterable[Node], lacking: tuple[str, ...]) -> Iterator[StartContainer]:
+    for node in nodes:
+        if node.container:
+            yield StartContainer(node.name, node.container, lacking if node.container.privileged else ())
+
+
+def _let_go(nodes: Iterable[Node]) -> Iterator[OpenGate | RunCommand]:
+    containers = [(node.name, node.container) for node in nodes if node.container]
+    yield from (OpenGate(name, container) for name, container in containers)
+    yield from (RunCommand(name, argv) for name, container in containers for argv in container.exec)
 
 
 def _makes_ovs(topology: Topology, service: ServiceSpec) -> bool:
@@ -286,7 +362,7 @@ def _turn(node: Node) -> int:
 
 
 def _namespace(node: Node) -> Iterator[Step]:
-    yield MakeNamespace(node.name)
+    yield TakeNamespace(node.name) if node.container else MakeNamespace(node.name)
     if node.kind == "router":
         yield SetSysctl(node.name, ("net", "ipv4", "ip_forward"), "1")
         yield SetSysctl(node.name, ("net", "ipv6", "conf", "all", "forwarding"), "1")
@@ -434,58 +510,6 @@ def _names_device(parts: tuple[str, ...], node: Node) -> bool:
     return len(parts) == 5 and parts[2] in PER_DEVICE and parts[3] in {each.name for each in node.interfaces} - {"lo"}
 
 
-def _extras(interface: Interface) -> str:
-    said = [f"mtu {interface.mtu}"] if interface.mtu else []
-    said += [f"mac {interface.mac}"] if interface.mac else []
-    return f" ({', '.join(said)})" if said else ""
-
-
-def _stands_on(interface: Interface) -> str:
-    number = getattr(interface.spec, "id", None)
-    said = [f"id {number}"] if number is not None else []
-    said += [f"on {interface.parent}"] if interface.parent else []
-    said += [f"table {table}" for table in _only(getattr(interface.spec, "table", None))]
-    return f" {' '.join(said)}" if said else ""
-
-
-def _only(value: object) -> Iterable[object]:
-    return () if value is None else (value,)
-
-
-def vlan_in_words(vlan: PortVlan) -> str:
-    if vlan.access:
-        return f"an access port of VLAN {vlan.access}"
-    native = f", native VLAN {vlan.native}" if vlan.native else ""
-    return f"a trunk of VLANs {', '.join(map(str, vlan.trunk)) or 'none'}{native}"
-
-
-def _as_member(interface: Interface) -> str:
-    return f", {vlan_in_words(interface.vlan)}" if interface.vlan else ""
-
-
-def route_in_words(route: Route) -> str:
-    """As ip-route(8) would print it."""
-    to = "default" if route.to is None or route.to.prefixlen == 0 else str(route.to)
-    said: list[str] = [route.type] if route.type != "unicast" else []
-    said += [to if to != "default" or family_of(route) == 4 else "default (IPv6)"]
-    for key in ("via", "dev", "src", "metric"):
-        if (value := getattr(route, key)) is not None:
-            said += [key, str(value)]
-    for hop in route.nexthops:
-        said += ["nexthop", str(hop.via or hop.dev)]
-    said += ["table", str(route.table)] if route.table != "main" else []
-    said += ["mtu", str(route.mtu)] if route.mtu else []
-    return " ".join(said + (["onlink"] if route.onlink else []))
-
-
-def netem_in_words(netem: Netem) -> str:
-    """Times in ms, shares in %, rates in Mbit/s."""
-    said = [f"{key} {value / 1000:g} ms" for key in ("delay", "jitter") if (value := getattr(netem, key))]
-    said += [f"{key} {value:g} %" for key in ("loss", "duplicate", "reorder") if (value := getattr(netem, key))]
-    said += [f"rate {netem.rate / 1e6:g} Mbit/s"] if netem.rate else []
-    return ", ".join(said)
-
-
 def renumbered(step: Step, numbers: Mapping[str, int]) -> Step:
     """The same with the ifindexes that devices of its node really have, by name: those that an Open vSwitch made."""
     if isinstance(step, AddRoute):
@@ -499,13 +523,3 @@ def renumbered(step: Step, numbers: Mapping[str, int]) -> Step:
     if isinstance(step, MakeDevice):
         return replace(step, interface=own, parent=numbers.get(interface.parent or "", step.parent))
     return replace(step, interface=own)  # type: ignore[call-arg] # it has one
-
-
-def ready_in_words(ready: Ready) -> str:
-    """What must hold before a service counts as ready; nothing where it only has to run."""
-    said = [f"{' and '.join(ready.listen)} is served"] if ready.listen else []
-    said += [f"{ready.file} exists"] if ready.file else []
-    said += [f"it says {ready.line!r}"] if ready.line else []
-    said += [f"{ready.counter} moves"] if ready.counter else []
-    said += [f"`{shlex.join(ready.answer)}` ends with 0"] if ready.answer else []
-    return " and ".join(said)

@@ -469,13 +469,22 @@ def _recording(config: pytest.Config) -> bool:
 
 
 def _dead_services(up: Lab) -> str:
-    """Those that ended by themselves, each with its last lines; a test that wants one to end tells it by `stop` or `kill`."""
+    """Those that ended by themselves, and containers that did, each with its last lines; a test that wants one to end tells it
+    by `stop` or `kill`."""
     dead = [service for service in up.services if service.state().died]
-    return "\n".join(f"service {each.spec}: {each.state()}; its last lines:\n{each.last_lines()}" for each in dead)
+    told = [f"service {each.spec}: {each.state()}; its last lines:\n{each.last_lines()}" for each in dead]
+    gone = [node.container for node in up if node.container and node.container.state().died]
+    return "\n".join([*told, *(f"container {each.node}: {each.state()}\n{each.last_lines()}" for each in gone)])
 
 
 def _services(up: Lab) -> str:
-    return "\n".join(f"{each.spec}: {each.state()}\n{each.last_lines()}" for each in up.services)
+    containers = [node.container for node in up if node.container]
+    return "\n".join(
+        [
+            *(f"{each.spec}: {each.state()}\n{each.last_lines()}" for each in up.services),
+            *(f"{each.node}: {each.state()}\n{each.last_lines()}" for each in containers),
+        ]
+    )
 
 
 def _pairs(params: Mapping[str, object]) -> str:

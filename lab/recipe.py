@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from lab.topology.source import Source, read_source
 
 if TYPE_CHECKING:
     from lab.model import Topology
+    from lab.model.container import Bind
     from lab.roles.spec import ServiceSpec
     from lab.topology.text import Document
 
@@ -99,9 +100,37 @@ def _topology(document: Document, problems: Iterable[Problem] = ()) -> Topology:
     except Faults as found:
         every += [Problem(_readable(each.message), each.hint, document.place(each.path, each.key)) for each in found.faults]
         raise TopologyError(in_file_order(every)) from None
+    every += _of_binds(topology, document)
     if every:
         raise TopologyError(in_file_order(every))
     return topology
+
+
+def bind_source(folder: Path | None, bind: Bind) -> Path:
+    """What a container is given: the real path, without symbolic links, for whoever follows one later. Raises TopologyError
+    where that is not below `folder`, the topology's, or not there."""
+    if folder is None:
+        raise TopologyError(f"{bind.source}: this topology lies in no folder", "binds are of files below the topology's folder")
+    try:
+        root, path = folder.resolve(strict=True), Path(folder, bind.source).resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or "its symbolic links lead in a circle"
+        raise TopologyError(f"{bind.source} cannot be given to the container: {why}", f"it is looked for in {folder}") from None
+    if not path.is_relative_to(root):
+        leads = "" if Path(bind.source).is_absolute() else f": it leads to {path}"
+        said = f"{bind.source} lies outside the topology's folder{leads}"
+        raise TopologyError(said, f"a container sees only files below {folder}")
+    return path
+
+
+def _of_binds(topology: Topology, document: Document) -> Iterator[Problem]:
+    for container in (node.container for node in topology.nodes.values() if node.container):
+        for at, bind in enumerate(container.binds):
+            try:
+                bind_source(document.source.folder, bind)
+            except TopologyError as error:
+                place = document.place((*container.where("binds"), at))
+                yield from (replace(each, place=place) for each in error.problems)
 
 
 def _services(topology: Topology, document: Document) -> tuple[ServiceSpec, ...]:

@@ -266,6 +266,11 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
+def announce_containers(home: Home, images: Mapping[str, str], docker: Mapping[str, str]) -> None:
+    """Journals the containers that are about to be made: name -> image, and which daemon is asked."""
+    home.note("containers", images=dict(images), docker=dict(docker))
+
+
 def announce_links(home: Home, name: str, nodes: Iterable[str]) -> list[Path]:
     """Journals the links that are about to be made; an unconfirmed one is removed later only if its target is ours.
 

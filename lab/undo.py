@@ -25,12 +25,14 @@ def teardown(home: Home) -> None:
     with signals.held_back():
         for words, undo in (
             ("journal the end", lambda: home.note("down")),
+            ("remove the containers", lambda: _remove_containers(home)),
             ("end the nodes' inits", lambda: _end_inits(home)),
             ("end processes left in the nodes", lambda: _end_strays(home)),
             ("remove the links in /run/netns", lambda: state.unlink_namespaces(home)),
-            ("unmount the lab's tree", lambda: state.remove_home(home)),
         ):
             _try(words, undo, failures)
+        if not _keeps_record(home, failures):
+            _try("unmount the lab's tree", lambda: state.remove_home(home), failures)
     if failures:
         raise TeardownError(name, failures)
 
@@ -48,6 +50,26 @@ def _name(home: Home) -> str:
     with contextlib.suppress(OSError, ValueError):
         return home.record().name
     return home.path.name
+
+
+def _remove_containers(home: Home) -> None:
+    """By the daemon that they were asked of, whatever DOCKER_HOST says now."""
+    journal = home.journal()
+    made = [entry["name"] for entry in journal if entry["event"] == "container"]
+    for entry in journal:
+        if entry["event"] == "containers":
+            from lab.substrate.containers import Docker
+
+            with Docker(entry["docker"]) as docker:
+                docker.remove_all(home.path.name, entry["images"], made)
+
+
+def _keeps_record(home: Home, failures: list[str]) -> bool:
+    """Containers that could not be removed are known by the record alone, for another `down` or `prune`."""
+    kept = any(failure.startswith("remove the containers") for failure in failures)
+    if kept:
+        home.release()
+    return kept
 
 
 def _end_inits(home: Home) -> None:
@@ -90,11 +112,30 @@ def prune(told: Callable[[Pruned], object] = lambda _: None) -> list[Pruned]:
             for each in found:
                 told(each)
         orphans = [Pruned(link, "a link into a lab that is gone") for link in state.unlink_orphans()]
+        orphans += _orphaned_containers()
     for each in orphans:
         told(each)
     if failed:
         raise TeardownError(", ".join(error.lab for error in failed), [line for error in failed for line in error.failures])
     return pruned + orphans
+
+
+def _orphaned_containers() -> list[Pruned]:
+    """Of labs below our root that are not there: a daemon may finish what a killed process had asked for."""
+    from lab.substrate import contained
+
+    if not contained.daemon_may_be_there():
+        return []
+    from lab.errors import HostError
+    from lab.substrate.containers import Docker
+
+    found: dict[str, str] = {}
+    with contextlib.suppress(HostError), Docker() as docker:
+        for name, uuid in docker.of_root(state.root()).items():
+            if not (state.root() / uuid).exists():
+                docker.remove_all(uuid, {name: ""}, [name])
+                found[name] = uuid
+    return [Pruned(name, "a container of a lab that is gone") for name in found]
 
 
 def _prune(home: Home) -> list[Pruned]:

@@ -32,6 +32,8 @@ TEST = {
     "mmdebstrap": "mmdebstrap",
     "vagrant": "vagrant-libvirt",
     "dockerd": "docker.io",
+    "busybox": "busybox-static",
+    "qemu-aarch64": "qemu-user",
     "gdb": "gdb",
 }
 BENCH = {"cc": "gcc", "mn": "mininet", "brctl": "bridge-utils", "ifconfig": "net-tools"}

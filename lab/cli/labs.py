@@ -16,6 +16,7 @@ from lab.cli.show import envelope, say, table
 if TYPE_CHECKING:
     from lab.live import Lab
     from lab.node import Node
+    from lab.services.container import Container
 
 CANNOT_RUN = 125
 
@@ -96,8 +97,8 @@ def inspect(settings: Settings, lab: str) -> None:
 
     A row for each interface: its kind, operational state (RFC 2863), MTU in bytes, MAC address, master and addresses with
     their flags, as the kernel has them and not as the file had them; a row for each port of an Open vSwitch, as its
-    database has it; then a row for each service: whether it runs, or how it ended. With -f json also routes and
-    neighbours. Changes nothing.
+    database has it; then a row for each container and service: whether it runs, or how it ended. With -f json also routes
+    and neighbours. Changes nothing.
 
     \b
     Example:
@@ -120,6 +121,9 @@ def inspect(settings: Settings, lab: str) -> None:
         }
         for name, switch in switches.items():
             nodes[name]["switch"] = switch
+        for node in found:
+            if node.container:
+                nodes[node.name]["container"] = _container(node.container)
         envelope("lab", {"record": found.record, "directory": str(found.directory), "nodes": nodes})
         return
     rows = [
@@ -136,10 +140,19 @@ def inspect(settings: Settings, lab: str) -> None:
     if ports:
         print()
         table(("NODE", "PORT", "NUMBER", "KIND", "VLANS", "ERROR"), ports)
+    containers = [(each.name, each.container.contained.name, each.container.state()) for each in found if each.container]
+    if containers:
+        print()
+        table(("NODE", "CONTAINER", "STATE"), containers)
     services = [(each.spec.node, each.name, each.state(), " ".join(each.spec.argv)) for each in found.services]
     if services:
         print()
         table(("NODE", "SERVICE", "STATE", "COMMAND"), services)
+
+
+def _container(container: Container) -> dict[str, object]:
+    contained, state = container.contained, container.state()
+    return {"name": contained.name, "id": contained.id, "running": state.running, "status": state.status, "state": str(state)}
 
 
 def _services(node: Node) -> dict[str, object]:
@@ -159,8 +172,9 @@ def run_on_node(lab: str, node: str, argv: tuple[str, ...]) -> int:
     """Run a command on a node.
 
     It has the caller's directory, streams and terminal, and the caller's environment with LAB_NAME and LAB_NODE added. It
-    sees the network, /proc and /sys of the node, the host's files, and no process of the host. Options after NODE are the
-    command's own. Signals are passed on; when lab ends, the command's session does.
+    sees the network, /proc and /sys of the node, the host's files, and no process of the host. In a container it has the
+    container's files, directory, environment, user and limits instead. Options after NODE are the command's own. Signals
+    are passed on; when lab ends, the command's session does.
 
     \b
     Exit status:
@@ -185,7 +199,7 @@ def shell(lab: str, node: str) -> int:
 
     It is yours ($SHELL, else sh), with your start-up files and a prompt that names lab and node: `[monday client]`. Both
     names are in its environment as LAB_NAME and LAB_NODE. Without a terminal it reads commands from standard input. What it
-    left running is ended with it; the lab stays.
+    left running is ended with it; the lab stays. In a container it is the container's own sh.
 
     \b
     Exit status:
@@ -211,6 +225,7 @@ def execute(lab: str, node: str, start: Start, plain: bool = False) -> int:
 
     try:
         init = _attached(lab)[node].init()
+        start = start if init.environment is None else prompt.inside(start, init.environment)
         in_terminal = _on_terminal() and not plain
         return (terminal.interact if in_terminal else terminal.attached)(init, start.argv, env=start.env)
     except LabError as error:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parent / "shells"
 _DEFAULT = "/bin/sh"
+_IN_CONTAINERS = "sh"
 _HIDDEN = (Path("/run"), Path("/sys"), Path("/proc"))
 """Of which a node has its own, so that our files are not there."""
 
@@ -24,6 +25,8 @@ class Start:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    of_the_user: bool = False
+    """A shell, of which a container has its own."""
 
 
 def environment(lab: str, node: str) -> dict[str, str]:
@@ -31,13 +34,24 @@ def environment(lab: str, node: str) -> dict[str, str]:
     return {**os.environ, "LAB_NAME": lab, "LAB_NODE": node}
 
 
+def inside(start: Start, environment: Mapping[str, str]) -> Start:
+    """The same in a container, whose environment it is and whose files the user's shell does not belong to."""
+    kept = {name: start.env[name] for name in ("LAB_NAME", "LAB_NODE", "TERM") if name in start.env}
+    shown = {"PS1": f"[{kept['LAB_NAME']} {kept['LAB_NODE']}] $ "} if start.of_the_user else {}
+    return Start((_IN_CONTAINERS,) if start.of_the_user else start.argv, {**environment, **shown, **kept})
+
+
 def plain(lab: str, node: str) -> Start:
     """The user's shell where he does not sit in front of it, but a pipe."""
-    return Start((_shell(),), environment(lab, node))
+    return Start((_shell(),), environment(lab, node), of_the_user=True)
 
 
 def interactive(lab: str, node: str, folder: Path | None = None) -> Start:
     """The user's shell in front of him; $SHELL, or sh. `folder` is where our start-up files lie, as the node sees them."""
+    return replace(_interactive(lab, node, folder), of_the_user=True)
+
+
+def _interactive(lab: str, node: str, folder: Path | None) -> Start:
     shell = _shell()
     env, files = environment(lab, node), folder or _visible()
     if files is None:

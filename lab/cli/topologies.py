@@ -70,7 +70,7 @@ def _lacking(found: Recipe) -> bool | None:
     from lab import live
     from lab.errors import HostError
 
-    if problems := live.missing_features(found) + live.missing_programs(found):
+    if problems := live.missing_features(found) + live.missing_programs(found) + live.missing_images(found):
         raise HostError(problems)
     return False
 

@@ -15,11 +15,12 @@ from lab.drawing.order import directed
 from lab.drawing.picture import Box, Device, End, Picture
 
 SANS, MONO = "Helvetica,Arial,sans-serif", "Courier"
-ICONS = {"host": "\ue000", "router": "\ue001", "switch": "\ue002", "ovs": "\ue003"}
+ICONS = {"host": "\ue000", "router": "\ue001", "switch": "\ue002", "ovs": "\ue003", "container": "\ue004"}
 """Kind -> the character, of those that nobody else uses, that holds the place of its icon."""
 _SWITCH, _A_PORT = 2.2, 1.55  # inches: the least width of a switch, and what each port adds
 _WIDEST = 40.0
 _SWITCHES = {"switch": "#475569", "ovs": "#1f6f63"}
+_HOSTS = {"host": ("#3b6fd4", "#eaf1fd"), "router": ("#c9741c", "#fdf0e0"), "container": ("#8250c4", "#f3ecfb")}
 _AT_A_NODE, _FREE = 'minlen="1", weight="8"', 'minlen="2", weight="1"'  # a plate stays close to its node
 
 
@@ -54,7 +55,7 @@ def _node(box: Box, picture: Picture) -> str:
             f'[shape="box", style="filled,rounded", class="switch", width="{width:.2f}", height="0.36", margin="0.1,0.02",'
             f' color="{colour}", fillcolor="{colour}", fontcolor="#ffffff", label={_table(_switch_rows(box))}]'
         )
-    colour, fill = ("#c9741c", "#fdf0e0") if box.kind == "router" else ("#3b6fd4", "#eaf1fd")
+    colour, fill = _HOSTS[box.kind]
     shape = 'shape="box", style="filled,rounded", margin="0.14,0.07"'
     label = _table(_node_rows(box))
     return f'[{shape}, class="{box.kind}", penwidth="1.6", color="{colour}", fillcolor="{fill}", label={label}]'

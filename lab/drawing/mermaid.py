@@ -8,12 +8,13 @@ from lab.drawing.order import directed
 from lab.drawing.picture import Box, Device, End, Picture
 
 _PLAIN = " .:/,_-+@%()±"
-_SHAPES = {"host": '["{}"]', "router": '{{{{"{}"}}}}', "switch": '[["{}"]]', "ovs": '[["{}"]]'}
+_SHAPES = {"host": '["{}"]', "router": '{{{{"{}"}}}}', "switch": '[["{}"]]', "ovs": '[["{}"]]', "container": '("{}")'}
 _STYLES = {
     "host": "fill:#eaf1fd,stroke:#3b6fd4,color:#16233b",
     "router": "fill:#fdf0e0,stroke:#c9741c,color:#3b2610",
     "switch": "fill:#475569,stroke:#475569,color:#ffffff",
     "ovs": "fill:#1f6f63,stroke:#1f6f63,color:#ffffff",
+    "container": "fill:#f3ecfb,stroke:#8250c4,color:#2a1740",
 }
 _DOWN = "stroke:#d03b3b,stroke-dasharray:5 4"
 

@@ -64,7 +64,7 @@ class Cable:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node; `kind` is host, router, switch or ovs, `devices` are those that no cable ends at."""
+    """A node; `kind` is host, router, switch, ovs or container, `devices` are those that no cable ends at."""
 
     name: str
     kind: str

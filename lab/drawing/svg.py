@@ -34,10 +34,11 @@ _ICONS = {
     "host": "M-7,-7h14v10h-14z M-2.5,3v3 M2.5,3v3 M-5,6h10",
     "router": "M-8,0a8,5 0 1,0 16,0a8,5 0 1,0 -16,0 M-5,0h3.4 M-3,-1.4l1.6,1.4l-1.6,1.4 M5,0h-3.4 M3,-1.4l-1.6,1.4l1.6,1.4",
     "switch": "M-8,-2.5h14 M3.2,-5.2l3,2.7l-3,2.7 M8,3h-14 M-3.2,0.3l-3,2.7l3,2.7",
+    "container": "M-8,-5h16v10h-16z M-4.5,-2v4 M-1.5,-2v4 M1.5,-2v4 M4.5,-2v4",
     "ovs": "M-8,-3.5h14 M3.2,-6.2l3,2.7l-3,2.7 M-8,0.2h16 M8,4h-14 M-3.2,1.3l-3,2.7l3,2.7",
 }
 """Kind -> the strokes of its icon, around (0, 0)."""
-_COLOURS = {"host": "#3b6fd4", "router": "#c9741c", "switch": "#ffffff", "ovs": "#ffffff"}
+_COLOURS = {"host": "#3b6fd4", "router": "#c9741c", "switch": "#ffffff", "ovs": "#ffffff", "container": "#8250c4"}
 
 
 def render(picture: Picture) -> str:

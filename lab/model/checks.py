@@ -9,7 +9,7 @@ from typing import cast
 from lab.model.file import Bridge, Command, Route, Rule
 from lab.model.resolve import did_you_mean
 from lab.model.segments import Segments
-from lab.model.topology import OVS, OVS_DAEMONS, SWITCH_BRIDGE, Fault, Interface, Topology
+from lab.model.topology import CONTAINER, OVS, OVS_DAEMONS, SWITCH_BRIDGE, Fault, Interface, Topology
 from lab.model.topology import Node as ResolvedNode
 
 IPV6_MIN_MTU = 1280  # RFC 8200, section 5
@@ -25,6 +25,7 @@ def check(topology: Topology, whole: bool) -> Iterator[Fault]:
         _mtus,
         _macs,
         _open_vswitches,
+        _containers,
         _port_vlans,
         _routes,
         _rules,
@@ -120,6 +121,28 @@ def _open_vswitches(topology: Topology) -> Iterator[Fault]:
                 yield Fault(node.service_paths[name], said, "give this service another name", key=True)
         for port in node.interfaces:
             yield from _addresses_of_port(port)
+
+
+def _containers(topology: Topology) -> Iterator[Fault]:
+    for node in topology.nodes.values():
+        for key in node.of_containers:
+            hint = f"add kind: {CONTAINER}, or remove {key}"
+            yield Fault((*node.path, key), f"{node.name} is no container: it has no {key}", hint, key=True)
+        if node.container is None:
+            continue
+        if not node.container.image:
+            yield Fault(
+                node.path, f"{node.name} is a container without an image", "add image:, such as busybox:stable", key=True
+            )
+        if CONTAINER in node.services:
+            said = f"{CONTAINER} is what the log of {node.name}'s own command is called"
+            yield Fault(node.service_paths[CONTAINER], said, "give this service another name", key=True)
+        places = set[str]()
+        for at, bind in enumerate(node.container.binds):
+            if bind.target in places:
+                said = f"two binds of {node.name} have the place {bind.target}"
+                yield Fault((*node.container.where("binds"), at), said, "give each a place of its own")
+            places.add(bind.target)
 
 
 def _addresses_of_port(port: Interface) -> Iterator[Fault]:

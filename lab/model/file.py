@@ -5,22 +5,12 @@ What the parts mean together (who is whose peer, which parent exists) is not kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    Tag,
-    model_validator,
-)
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from lab.model.container import ContainerBody
+from lab.model.forms import Loose, Many, Written, blank, short
 from lab.model.values import (
     PCP_MOST,
     PRIORITY_MOST,
@@ -58,47 +48,6 @@ from lab.model.values import (
 Mtu = Annotated[int, Field(ge=68, le=65535)]
 VlanId = Annotated[int, Field(ge=1, le=4094)]
 Table = Annotated[int, Field(ge=1, le=2**32 - 1)] | Literal["main", "local", "default"]
-
-
-class Written(BaseModel):
-    """A mapping of the file. Numbers may come quoted, as they do from an expression of Jinja2's: `mtu: "{{ mtu }}"`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loose:
-    """What may stand for a value: `before` makes the full form of it, `also` is its JSON schema beside the full form's."""
-
-    before: Callable[[Any], Any]
-    also: Callable[[dict[str, Any]], dict[str, Any]]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(self.before, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        full = dict(handler(schema))
-        return {"anyOf": [self.also(full), full]}
-
-
-def _short(key: str) -> _Loose:
-    """A bare scalar stands for a mapping with that one key."""
-    return _Loose(lambda value: value if isinstance(value, (dict, BaseModel)) else {key: value}, lambda _: {"type": "string"})
-
-
-def _listed(value: Any) -> Any:
-    """A bare value stands for a list of one, and lists become the frozen tuples of the model."""
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
-
-
-def _lone(full: dict[str, Any]) -> dict[str, Any]:
-    """One item or nothing instead of a list; where the length is fixed neither will do."""
-    return {"anyOf": [full["items"], {"type": "null"}]} if "items" in full else full
-
-
-Many = _Loose(_listed, _lone)
 
 
 class Address(Written):
@@ -157,7 +106,7 @@ class PortVlan(Written):
 class InterfaceBody(Written):
     """What every interface can have."""
 
-    addresses: Annotated[tuple[Annotated[Address, _short("address")], ...], Many] = ()
+    addresses: Annotated[tuple[Annotated[Address, short("address")], ...], Many] = ()
     mtu: Mtu | None = None
     mac: Mac | None = None
     up: bool = True
@@ -290,7 +239,6 @@ Interface = Annotated[
     Discriminator(_kind),
 ]
 INTERFACE_KINDS = tuple(_BY_KIND)
-blank = _Loose(lambda value: {} if value is None else value, lambda _: {"type": "null"})
 
 
 class Nexthop(Written):
@@ -420,10 +368,10 @@ Service = Annotated[
 ]
 
 
-class NodeBody(Written):
-    kind: Literal["host", "router", "switch", "ovs"] = "host"
+class NodeBody(ContainerBody):
+    kind: Literal["host", "router", "switch", "ovs", "container"] = "host"
     """A router forwards, from before its first address; a switch is a bridge in a namespace of its own, an ovs an Open vSwitch
-    with daemons of its own."""
+    with daemons of its own; a container is one of Docker's, with the network of a host."""
     datapath: Literal["auto", "userspace", "kernel"] | None = None
     """Where an ovs node forwards: auto is the kernel's datapath where the kernel has one, else the one in userspace."""
     routes: Annotated[tuple[Route, ...], Many] = ()
@@ -455,7 +403,7 @@ def _endpoint(value: Any) -> Any:
     return {"node": node, "interface": interface} if colon else {"node": node}
 
 
-_End = Annotated[Endpoint, _Loose(_endpoint, lambda _: {"type": "string"})]
+_End = Annotated[Endpoint, Loose(_endpoint, lambda _: {"type": "string"})]
 
 
 class LinkBody(Written):
@@ -475,7 +423,7 @@ class Link(LinkBody):
     endpoints: Annotated[tuple[_End, _End], Many]
     prefix: Annotated[tuple[IPNetwork, ...], Many] = ()
     """What the addresses of this link must lie in."""
-    addresses: dict[str, Annotated[tuple[Annotated[Address, _short("address")], ...], Many]] = Field(default_factory=dict)
+    addresses: dict[str, Annotated[tuple[Annotated[Address, short("address")], ...], Many]] = Field(default_factory=dict)
     """By node (or `node:interface` where both ends are on one node)."""
 
 

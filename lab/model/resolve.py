@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 
+from lab.model.container import KEYS, Container
 from lab.model.file import (
     Address,
     Bridge,
@@ -27,6 +28,7 @@ from lab.model.file import (
     Role,
 )
 from lab.model.topology import (
+    CONTAINER,
     LOOPBACK,
     OVS,
     OVS_DAEMONS,
@@ -44,7 +46,7 @@ from lab.model.values import IFNAMSIZ
 
 _COMPARED, _SEARCHED = 60, 1000  # characters of a misspelt name, names that it is compared with
 _STACKED = 8  # devices on top of each other, the lowest counted: MAX_NEST_DEV in include/linux/netdevice.h
-_JOINED = ("sysctls", "services")
+_JOINED = ("sysctls", "services", "environment")
 _SINGLE = ("mtu", "mac", "netem", "vlan")
 
 
@@ -381,9 +383,18 @@ def _node(file: File, name: str, order: list[_Draft], written: Node) -> Resolved
         neighbours=node.neighbours,
         sysctls=node.sysctls,
         datapath=node.datapath if node.kind == OVS else written.datapath,
+        container=_container(name, node, written) if node.kind == CONTAINER else None,
+        of_containers=() if node.kind == CONTAINER else tuple(key for key in KEYS if key in written.model_fields_set),
         services=services,
         service_paths={each: _service_path(name, each, written, node) for each in services},
     )
+
+
+def _container(name: str, node: Node, written: Node) -> Container:
+    """Without an image where none is said: that is a fault, and told as one."""
+    said = {key: (*(("nodes", name) if key in written.model_fields_set else ("defaults", "nodes")), key) for key in KEYS}
+    values = {key: getattr(node, key) for key in KEYS}
+    return Container(**{**values, "image": node.image or ""}, said=said)
 
 
 def _service_path(node: str, service: str, written: Node, whole: Node) -> Path:

@@ -6,9 +6,11 @@ A file is one or two YAML documents, and editors hold the schema against each; s
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lab.model import container
 from lab.model import file as written
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -35,13 +37,26 @@ def schema() -> dict[str, Any]:
 
 def _describe(parts: dict[str, Any]) -> None:
     """The docstrings below the attributes, read from the source: pydantic would do that at every start, for 100 ms."""
-    for node in ast.parse(Path(written.__file__).read_text()).body:
-        properties = parts.get(getattr(node, "name", ""), {}).get("properties", {})
+    of_class = {name: said for module in (container, written) for name, said in _docstrings(Path(module.__file__ or ""))}
+    for name, part in parts.items():
+        for base in reversed(getattr(getattr(written, name, None), "__mro__", (type(name, (), {}),))):
+            for attribute, text in of_class.get(base.__name__, {}).items():
+                if attribute in part.get("properties", {}):
+                    part["properties"][attribute]["description"] = text
+
+
+def _docstrings(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Of each class, what stands below its attributes."""
+    for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ClassDef):
-            for attribute, text in zip(node.body, node.body[1:], strict=False):
-                name = getattr(getattr(attribute, "target", None), "id", None)
-                if name in properties and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                    properties[name]["description"] = str(text.value.value)
+            pairs = zip(node.body, node.body[1:], strict=False)
+            names = [(getattr(getattr(attribute, "target", None), "id", ""), text) for attribute, text in pairs]
+            yield node.name, {name: _text(text) for name, text in names if name and _text(text)}
+
+
+def _text(node: ast.stmt) -> str:
+    constant = node.value if isinstance(node, ast.Expr) else None
+    return str(constant.value) if isinstance(constant, ast.Constant) else ""
 
 
 def _opened(part: Any) -> Any:

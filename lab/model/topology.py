@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lab.model.container import Container
 from lab.model.file import Address, Command, InterfaceBody, Neighbour, Netem, PortVlan, Role, Route, Rule
 from lab.model.values import Network
 
@@ -17,6 +18,7 @@ Path = tuple[str | int, ...]
 LOOPBACK = 1
 SWITCH_BRIDGE = "br0"
 OVS = "ovs"
+CONTAINER = "container"
 SWITCHES = ("switch", OVS)
 """Kinds of nodes that frames pass through, all of whose cables end at ports."""
 OVS_DAEMONS = ("ovsdb-server", "ovs-vswitchd")
@@ -103,6 +105,10 @@ class Node:
     sysctls: Mapping[str, str]
     datapath: str | None = None
     """Of an Open vSwitch, as it is wished."""
+    container: Container | None = None
+    """What a node of kind container is made from."""
+    of_containers: tuple[str, ...] = ()
+    """Keys of containers that stand at a node which is none."""
     services: Mapping[str, Command | Role] = field(default_factory=dict)
     service_paths: Mapping[str, Path] = field(default_factory=dict)
     """Where each service stands: at the node, or with the defaults."""

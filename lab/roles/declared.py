@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from lab.model.file import Many, Seconds, Written, blank
+from lab.model.file import Seconds
+from lab.model.forms import Many, Written, blank
 from lab.model.values import Argv, Directory, VariableName, Word, expression, listener, snmp_counter, wrong
 
 _TAG = re.compile(r"\{[{%#]")

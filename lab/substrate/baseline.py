@@ -161,15 +161,16 @@ class Deviations:
             yield _NET / family / "neigh" / name / key, value
 
 
-def deviations() -> Deviations:
-    """As the new namespace of the calling thread shows them; a key that this kernel lacks is left out."""
+def deviations(foreign: bool = False) -> Deviations:
+    """As the new namespace of the calling thread shows them; a key that this kernel lacks is left out. `foreign`: one that
+    somebody else made and has set as he likes, as Docker does with disable_ipv6."""
     neighbour = (
         (family, key, value)
         for family, table in _NEIGHBOURS.items()
         for key, value in table.items()
         if _differs(_NET / family / "neigh" / "lo" / key, value)
     )
-    return Deviations(tuple(each for each in _wished() if _differs(*each)), tuple(neighbour))
+    return Deviations(tuple(each for each in _wished(foreign) if _differs(*each)), tuple(neighbour))
 
 
 def left_as_on_host(shown: Callable[[], bool] | None = None) -> list[str]:
@@ -190,8 +191,8 @@ def _shown_in_new_ones() -> bool:
     return namespaces.inside_scratch((_NET / "ipv4" / "neigh" / "lo").exists)
 
 
-def _wished() -> Iterator[Setting]:
-    families = {"ipv4": _IPV4_CONF} | ({"ipv6": _IPV6_CONF} if _copies_ipv6() else {})
+def _wished(foreign: bool) -> Iterator[Setting]:
+    families = {"ipv4": _IPV4_CONF} | ({"ipv6": _IPV6_CONF} if foreign or _copies_ipv6() else {})
     for family, places in families.items():
         for place, table in places.items():
             yield from ((_NET / family / "conf" / place / key, value) for key, value in table.items())

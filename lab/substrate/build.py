@@ -15,7 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.errors import StepError
-from lab.plan import AddOvsPort, MakeDevice, MakeNamespace, MakeOvsBridge, MakeVeth, SetOffloads, SetSysctl, Step, renumbered
+from lab.plan import (
+    AddOvsPort,
+    MakeDevice,
+    MakeNamespace,
+    MakeOvsBridge,
+    MakeVeth,
+    SetOffloads,
+    SetSysctl,
+    Step,
+    TakeNamespace,
+    renumbered,
+)
 from lab.substrate import baseline, namespaces, signals, userns
 from lab.substrate.netlink import batch
 from lab.substrate.netlink.messages import message_of
@@ -40,18 +51,21 @@ class Stopped(Exception):  # noqa: N818 - no failure: the caller asked for it
 
 class Builder:
     """One build, in one run or several. `ns_of` says where a node's namespace is mounted, `run_of` where its /run lies for the
-    host; `on_step` is told each step before it is done."""
+    host, `theirs` where the namespace of a container is found; `on_step` is told each step before it is done."""
 
     def __init__(
         self,
         ns_of: Callable[[str], Path],
         on_step: Callable[[Step], None] | None = None,
         run_of: Callable[[str], Path] = Path,
+        theirs: Callable[[str], Path] = Path,
     ) -> None:
+        self._theirs = theirs
         self._ns_of, self._on_step, self._run_of = ns_of, on_step, run_of
         self._stop = threading.Event()
         self._inside: str | None = None
         self._deviations: baseline.Deviations | None = None
+        self._of_devices: baseline.Deviations | None = None
         self._socket: socket.socket | None = None
         self._waiting: list[Step] = []
         self._switching: list[MakeOvsBridge | AddOvsPort] = []
@@ -97,7 +111,7 @@ class Builder:
         self._switch()
         if step.node in self._numbers:
             step = self._renumbered(step, self._numbers[step.node])
-        if isinstance(step, (MakeNamespace, SetSysctl, SetOffloads)):
+        if isinstance(step, (MakeNamespace, TakeNamespace, SetSysctl, SetOffloads)):
             self._flush()
             self._do_directly(step)
             return
@@ -110,6 +124,9 @@ class Builder:
         try:
             if isinstance(step, MakeNamespace):
                 self._make_namespace(step.node)
+                return
+            if isinstance(step, TakeNamespace):
+                self._take_namespace(step.node)
                 return
             self._enter(step.node)
             if isinstance(step, SetSysctl):
@@ -127,8 +144,18 @@ class Builder:
         namespaces.make(self._ns_of(node))
         self._inside = node
         if self._deviations is None:
-            self._deviations = baseline.deviations()
+            self._deviations = self._of_devices = baseline.deviations()
         for path, value in self._deviations.own:
+            baseline.write(path, value)
+
+    def _take_namespace(self, node: str) -> None:
+        """One that somebody else made, and has set as he likes: what differs in it is found anew."""
+        self._leave()
+        namespaces.take(self._theirs(node), self._ns_of(node))
+        self._enter(node)
+        found = baseline.deviations(foreign=True)
+        self._of_devices = self._of_devices or found
+        for path, value in found.own:
             baseline.write(path, value)
 
     def _enter(self, node: str) -> None:
@@ -162,8 +189,8 @@ class Builder:
             first = refusals[0]
             step = steps[first.at]
             raise StepError(step.describe(), step.node, first.code, first.extack)
-        if self._deviations and self._deviations.neighbour:
-            self._settle_neighbours(steps, self._deviations)
+        if self._of_devices and self._of_devices.neighbour:
+            self._settle_neighbours(steps, self._of_devices)
 
     def _switch(self) -> None:
         """Has an Open vSwitch carry out what waits for it, and learns the ifindexes of devices that it made."""

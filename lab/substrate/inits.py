@@ -27,6 +27,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lab.errors import HostError, LabError, StepError
+from lab.substrate.contained import Contained, ContainerError
 from lab.substrate.endings import InitRecord, end, readable
 
 _SCRIPT = Path(__file__).with_name("nodeinit.py")
@@ -92,6 +93,22 @@ class Spawner:
         with _turn(node_dir):
             return Init.attach(node_dir) or self._make(node, netns, lab_dir, node_dir, record, detached, own)
 
+    def join(self, contained: Contained, folder: Path, record: Callable[[InitRecord], None], detached: bool) -> Init:
+        """The same inside a container: an init beside its first process, in its namespaces, whose socket lies in `folder`. What
+        it starts gets the container's user, environment, directory, capabilities and control groups. Raises HostError and
+        StepError, also where the container has ended."""
+        node = contained.process.node
+        wish = {key: getattr(contained, key) for key in ("uid", "gid", "groups", "cgroups", "bounding")}
+        request = {"node": node, "node_dir": os.path.realpath(folder), "join": wish}
+        with _turn(folder), contextlib.ExitStack() as opened:
+            if Init.attach(folder) is None:
+                try:
+                    first = _opened(opened, contained.open())
+                except ContainerError as error:
+                    raise StepError(_START, node, why=f"its container: {error}") from error
+                self._made(node, request, first, record, detached)
+        return Init(node, folder, contained.environment, contained.directory)
+
     def _make(
         self,
         node: str,
@@ -110,12 +127,20 @@ class Spawner:
             "node_dir": os.path.realpath(node_dir),
             "own": [(os.path.realpath(source), place) for place, source in seen.items()],
         }
+        with contextlib.ExitStack() as opened:
+            self._made(node, request, _opened(opened, os.open(netns, os.O_RDONLY | os.O_CLOEXEC)), record, detached)
+        return Init(node, node_dir)
+
+    def _made(
+        self, node: str, request: Mapping[str, object], where: int, record: Callable[[InitRecord], None], detached: bool
+    ) -> None:
+        """`where` is a descriptor of what the init enters."""
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with channel:
             # The kernel then tells the pid of who writes, in this process's own PID namespace (SCM_CREDENTIALS).
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with theirs:
-                helper = self._ask(request, netns, theirs, detached)
+                helper = self._ask(request, where, theirs, detached)
             made = InitRecord.of(node, _pid_of_ready(channel, node, helper))
             try:
                 record(made)
@@ -123,13 +148,12 @@ class Spawner:
             except BaseException:
                 end(made, time.monotonic() + _PATIENCE)
                 raise
-        return Init(node, node_dir)
 
-    def _ask(self, request: Mapping[str, object], netns: Path, channel: socket.socket, detached: bool) -> _Helper:
+    def _ask(self, request: Mapping[str, object], where: int, channel: socket.socket, detached: bool) -> _Helper:
         """Sends what an init needs; what is on its way holds its own references to the descriptors."""
         helper = self._started()
         with contextlib.ExitStack() as opened:
-            fds = [_opened(opened, os.open(netns, os.O_RDONLY | os.O_CLOEXEC)), channel.fileno()]
+            fds = [where, channel.fileno()]
             if not detached:
                 fds.append(_opened(opened, os.pidfd_open(os.getpid())))
             try:
@@ -246,10 +270,13 @@ def _open_gate(channel: socket.socket, node: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """A living init, reached through `directory`/init.sock."""
+    """A living init, reached through `directory`/init.sock. `environment` and `cwd` are what a process has where nothing else
+    is said; those of the caller where None."""
 
     node: str
     directory: Path
+    environment: Mapping[str, str] | None = None
+    cwd: str | None = None
 
     @classmethod
     def attach(cls, node_dir: Path) -> Init | None:
@@ -275,12 +302,14 @@ class Init:
     ) -> Running:
         """Starts a process in a session of its own; the three descriptors stay the caller's.
 
-        `env` is the whole environment, `cwd` a directory as the node sees it; both are this process's where None. With
+        `env` is the whole environment, `cwd` a directory as the node sees it; both are this process's where None, or those of
+        the container. With
         `tty`, stdin becomes the controlling terminal. The session ends with the `Running`, unless it is told to `keep`
         it. Under its `name`, if it has one, others `find` it. Raises OSError as exec(2) and chdir(2) do, with argv[0] or cwd
         as its file name, and EEXIST where the name is that of a living process; StepError where the init is gone or does not
         answer.
         """
+        env, cwd = self.environment if env is None else env, self.cwd if cwd is None else cwd
         request = _request(argv, env, cwd, tty, keep, name)
         connection = self._reached()
         with _closed_on_failure(connection), _in_memory(request) as memory:

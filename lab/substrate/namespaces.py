@@ -6,6 +6,7 @@ The main thread never enters anything; user, mount and PID namespaces are not en
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -90,6 +91,15 @@ def make(path: Path) -> None:
     unshare(CLONE_NEWNET)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o444))
     mount(str(OWN_NETNS), path, None, MS_BIND)
+
+
+def take(source: Path, path: Path) -> None:
+    """Mounts the namespace at `source`, such as /proc/PID/ns/net, on the new file `path`. Raises PermissionError for the
+    namespace of this process itself."""
+    if inode(source) == inode(Path("/proc/self/ns/net")):
+        raise PermissionError(errno.EPERM, "it is the host's own network namespace", str(source))
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o444))
+    mount(str(source), path, None, MS_BIND)
 
 
 def inside(path: Path, do: Callable[..., T], *args: Any) -> T:

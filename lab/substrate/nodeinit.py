@@ -12,6 +12,7 @@ journal and everything that has a user's name for it stay on the other side of i
 All sockets are SOCK_SEQPACKET and carry JSON; `+` stands for descriptors sent with it (SCM_RIGHTS, unix(7)).
 
     owner → spawner   {node, labs, node_dir, own} + net namespace, channel[, pidfd of the owner: the init dies with it]
+                      {node, node_dir, join} + pidfd of a container's first process, channel[, pidfd of the owner]
     init → owner      {} when ready (the kernel adds its pid, SCM_CREDENTIALS) or {errno, message}
     owner → init      one message opens the gate; an end of file before it ends the init
     client → init     {} + memfd of {argv, env, cwd, tty, keep, name}, stdin, stdout, stderr; or {find: name}
@@ -39,9 +40,10 @@ from collections.abc import Callable, Iterable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lab.substrate import nodeview
+    from lab.substrate import nodejoin, nodeview
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # -I keeps the script's own folder out
+    import nodejoin
     import nodeview
 
     del sys.path[0]
@@ -354,12 +356,18 @@ def become(request: dict[str, object], stdio: list[int]) -> None:
         os.chdir(cwd)
     except OSError as error:
         raise OSError(error.errno, f"cannot enter the working directory: {error.strerror}", cwd) from None
+    if JOINED:
+        JOINED[0].become()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, and exec(2) would keep that
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], argv, env)
     except OSError as error:  # it names the last directory that was searched
         raise OSError(error.errno, f"cannot execute: {error.strerror}", argv[0]) from None
+
+
+JOINED: list[nodejoin.Joined] = []
+"""In the init of a container: what everything that it starts becomes."""
 
 
 def replace(number: int, path: str) -> None:
@@ -373,20 +381,32 @@ def init(request: dict[str, object], fds: list[int]) -> None:
     os.setsid()
     os.closerange(3, min(fds))  # the spawner's own were there first
     replace(0, os.devnull)
-    netns, gate, *owner = fds
+    where, gate, *owner = fds
     channel = socket.socket(fileno=gate)
-    node_dir, own = str(request["node_dir"]), request["own"]
-    assert isinstance(own, list)
+    node_dir = str(request["node_dir"])
     try:
         replace(2, f"{node_dir}/init.log")
         listener = listen(node_dir)  # now, for the node does not see the labs' directories
-        nodeview.enter_node(netns, str(request["node"]), str(request["labs"]), [(source, place) for source, place in own])
+        (enter_container if "join" in request else enter_node)(request, where)
     except Exception as error:
         send(channel, told(error))
         return
-    os.close(netns)
+    os.close(where)
     if gate_opens(channel, owner):
         Init(listener, owner[0] if owner else None).serve()
+
+
+def enter_node(request: dict[str, object], netns: int) -> None:
+    own = request["own"]
+    assert isinstance(own, list)
+    nodeview.enter_node(netns, str(request["node"]), str(request["labs"]), [(source, place) for source, place in own])
+
+
+def enter_container(request: dict[str, object], pidfd: int) -> None:
+    wish = request["join"]
+    assert isinstance(wish, dict)
+    JOINED.append(nodejoin.Joined(wish["uid"], wish["gid"], wish["groups"], wish["cgroups"]))
+    nodejoin.enter(pidfd, str(request["node"]), wish["bounding"])
 
 
 def gate_opens(channel: socket.socket, owner: list[int]) -> bool:
@@ -404,7 +424,10 @@ def gate_opens(channel: socket.socket, owner: list[int]) -> bool:
 def fork_init(own_pid_namespace: int, request: dict[str, object], fds: list[int]) -> None:
     """unshare(2) of a PID namespace moves the next child only, and setns(2) takes that back for the next request."""
     try:
-        nodeview.checked(nodeview.LIBC.unshare(CLONE_NEWPID), "make a PID namespace")
+        if "join" in request:
+            nodeview.checked(nodeview.LIBC.setns(fds[0], CLONE_NEWPID), "enter the PID namespace of the container")
+        else:
+            nodeview.checked(nodeview.LIBC.unshare(CLONE_NEWPID), "make a PID namespace")
         if os.fork() == 0:
             try:
                 init(request, fds)

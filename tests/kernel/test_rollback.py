@@ -38,7 +38,8 @@ def test_the_topology_of_these_tests_has_every_kind_of_step_that_this_kernel_can
     have = {type(step) for step in steps_of(topology(EVERY_STEP))}
     without_vlan_filtering = {plan.SetPortVlan, plan.LeaveDefaultVlan}
     of_open_vswitch = {plan.MakeOvsBridge, plan.AddOvsPort}  # see test_open_vswitch
-    assert kinds - have == {Step} | without_vlan_filtering | of_open_vswitch
+    of_containers = {plan.StartContainer, plan.TakeNamespace, plan.OpenGate, plan.RunCommand}  # see test_containers
+    assert kinds - have == {Step} | without_vlan_filtering | of_open_vswitch | of_containers
 
 
 def test_no_step_of_it_is_left_out_below(topology: Write) -> None:

@@ -18,7 +18,7 @@ STAGES = (
     ("lab.containerlab",),
     ("lab.model",),
     ("lab.roles",),
-    ("lab.recipe", "lab.plan"),
+    ("lab.recipe", "lab.phrases", "lab.plan"),
     ("lab.substrate",),
     ("lab.state",),
     ("lab.undo",),
@@ -50,6 +50,8 @@ HOMES = {
     "click": ("lab.cli",),
     "rich": ("lab.cli.show", "lab.report"),
     "pytest": ("lab.pytest_plugin", "lab.dispatch.sorter", "lab.workers", "lab.runner", "lab.scenarios", "lab.new.files"),
+    "docker": ("lab.substrate.containers",),
+    "requests": ("lab.substrate.containers",),
     "_pytest": (),
 }
 

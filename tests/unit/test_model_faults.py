@@ -80,9 +80,9 @@ FORM: list[Row] = [
     (f"{TWO}links: [{{endpoints: [a, ▶{{interface: e}}]}}]\n", [("key 'node' is missing", "add it")]),
     (
         "name: x\nnodes: {a: {kind: ▶ruter}}\n",
-        [("'ruter' is not one of 'host', 'router', 'switch' or 'ovs'", "did you mean 'router'?")],
+        [("'ruter' is not one of 'host', 'router', 'switch', 'ovs' or 'container'", "did you mean 'router'?")],
     ),
-    ("name: x\nnodes: {a: {kind: ▶xyz}}\n", [("'xyz' is not one of 'host', 'router', 'switch' or 'ovs'", None)]),
+    ("name: x\nnodes: {a: {kind: ▶xyz}}\n", [("'xyz' is not one of 'host', 'router', 'switch', 'ovs' or 'container'", None)]),
     (
         "name: x\nnodes: {a: {interfaces: {v: {kind: ▶bridg}}}}\n",
         [("unknown kind of interface 'bridg'", "did you mean 'bridge'?")],
@@ -910,7 +910,7 @@ def test_several_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Pa
         tmp_path,
         MANY,
         [
-            ("'ruter' is not one of 'host', 'router', 'switch' or 'ovs'", "did you mean 'router'?"),
+            ("'ruter' is not one of 'host', 'router', 'switch', 'ovs' or 'container'", "did you mean 'router'?"),
             ("no link ends at a:eth7", "did you mean 'eth0'?"),
             too_small(1000, "a:d"),
             (
