@@ -189,8 +189,9 @@ def test_a_duplicate_is_told_as_such(living: Lab) -> None:
     node = living["a"]
     node.run(["ip", "address", "add", "2001:db8::2/64", "dev", "eth0"])
     try:
+        node.wait(Duplicate("eth0", "2001:db8::2"), WITHIN)
         with pytest.raises(ConditionTimeout, match=r"2001:db8::2 on eth0 is a duplicate: .*\(dadfailed\)"):
-            node.wait(Addressed("2001:db8::2"), 2.5)
+            node.wait(Addressed("2001:db8::2"), SOON)
     finally:
         node.run(["ip", "address", "del", "2001:db8::2/64", "dev", "eth0"])
 
