@@ -36,11 +36,12 @@ def pytest_report_header() -> str | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_run_directory() -> Iterator[Path]:
+def own_run_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Labs of this run lie below a directory of their own, so that `prune` and the leak check meet nobody else's."""
     with pytest.MonkeyPatch.context() as patch:
         path = Path(f"/run/lab-test-{os.getpid()}")
         patch.setenv("LAB_RUN_DIR", str(path))
+        patch.setenv(world.TEMPORARY, str(tmp_path_factory.getbasetemp()))
         patch.delenv("LAB_FORMAT", raising=False)
         yield path
     assert not path.exists(), f"left behind: {sorted(path.iterdir())}"

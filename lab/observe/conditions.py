@@ -26,6 +26,7 @@ _RUN_AGAIN = 0.1  # seconds, where looking means to run a command
 _AT_LEAST = 1.0  # seconds; an event that tells everything but what is waited for must not be the last look
 _MAIN = 254  # RT_TABLE_MAIN, include/uapi/linux/rtnetlink.h
 _RESOLVED = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE, STALE, DELAY, PROBE, PERMANENT: include/uapi/linux/neighbour.h
+_SOLICITED_NODE = ipaddress.IPv6Address("ff02::1:ff00:0").packed[:13]  # RFC 4291, 2.7.1
 _TENTATIVE, _DADFAILED, _OPTIMISTIC = 0x40, 0x08, 0x04  # include/uapi/linux/if_addr.h
 
 
@@ -109,6 +110,25 @@ def _flags_of_address(device: str, address: ipaddress.IPv6Address) -> int | None
         if found == wanted and name == device:
             return int(flags, 16)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Solicitable:
+    """The node hears who asks for the MAC address of its IPv6 address: it is in the solicited-node group (RFC 4861, 7.2.1). The
+    kernel joins in its own time, also where detection of duplicates is skipped (net/ipv6/addrconf.c, addrconf_dad_work)."""
+
+    device: str
+    address: str
+    groups: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.address} on {self.device} can be asked for"
+
+    def look(self) -> Seen:
+        wanted = (_SOLICITED_NODE + ipaddress.IPv6Address(self.address).packed[-3:]).hex()
+        lines = [line.split() for line in Path("/proc/thread-self/net/igmp6").read_text().splitlines()]
+        joined = any((name, group) == (self.device, wanted) for _, name, group, *_ in lines)
+        return Seen(joined, f"its solicited-node group is {'' if joined else 'not '}joined")
 
 
 @dataclass(frozen=True, slots=True)

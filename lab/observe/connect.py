@@ -137,8 +137,9 @@ class _Race:
         while self.waiting or self.lasting:
             if self.waiting and (not self.lasting or self.now() >= self.next_at):
                 self._begin(self.waiting.popleft())
-                continue
-            for sock in self._ready():
+                if not self.lasting:
+                    continue
+            for sock in self._ready():  # also where the next is due already: who was kept waiting may have won meanwhile
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
                     self._end(sock, CONNECTED, close=False)

@@ -1,5 +1,5 @@
-"""When a lab is ready for its first packet: carriers have come, no address of the file is tentative any more, and routers
-have link-local addresses to ask for neighbours with."""
+"""When a lab is ready for its first packet: carriers have come, no address of the file is tentative any more, each can be asked
+for, and routers have link-local addresses to ask for neighbours with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.errors import StepError
 from lab.model import Interface, Node, Topology
 from lab.model.topology import SWITCHES
-from lab.observe.conditions import Carriers, Condition, ConditionTimeout, Seen, Usable, wait_all
+from lab.observe.conditions import Carriers, Condition, ConditionTimeout, Seen, Solicitable, Usable, wait_all
 from lab.substrate import namespaces
 from lab.substrate.netlink import events
 
@@ -95,3 +95,5 @@ def _addresses(interface: Interface) -> Iterator[Condition]:
     for address in interface.addresses if interface.up else ():
         if address.address.version == 6 and not address.nodad and not address.optimistic:
             yield Usable(interface.name, str(address.address.ip))
+        elif address.address.version == 6 and interface.kind == "veth":
+            yield Solicitable(interface.name, str(address.address.ip))

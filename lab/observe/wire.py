@@ -10,6 +10,8 @@ That something never came is proven by order: some later frame, which travels th
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +126,18 @@ class Wire:
         more = [f"    … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         lost = [f"    the kernel lost {number} at {where}" for where, number in self.lost.items()]
         return "\n".join([*lines[:_SHOWN], *more, *lost]) or "    nothing"
+
+
+@contextlib.contextmanager
+def on_one_processor() -> Iterator[None]:
+    """What the calling thread sends in the block stays in order (net/core/dev.c, the backlog of a processor): what comes later
+    can prove that something else never comes."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _said(packet: Packet, tell: Callable[[Any], object]) -> str:

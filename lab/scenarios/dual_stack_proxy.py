@@ -95,8 +95,14 @@ def syn(packet: Packet, port: int = PORT) -> bool:
 
 
 def asked(wire: Wire) -> list[int]:
-    """The families of the first packets of connections to servers, in the order of the wire."""
-    return [V6 if IPv6 in packet else V4 for packet in wire.all(syn)]
+    """The families of connections to servers, in the order in which these began on the wire; a SYN that is sent again, as it is
+    after a second, begins none."""
+    return [family(source) for source, _ in dict.fromkeys(map(begins, wire.all(syn)))]
+
+
+def begins(packet: Packet) -> tuple[str, int]:
+    """Where a connection comes from: address and port."""
+    return str(packet[IPv6 if IPv6 in packet else IP].src), int(packet[TCP].sport)
 
 
 # -- which address is tried first, and what a broken one costs
@@ -142,7 +148,8 @@ def test_an_icmp_error_ends_an_attempt(lab: Lab) -> None:
     with lab.capture("proxy:eth1", filter="tcp") as wire:
         reached = reach(lab, "broken6", sequence(lab))
     assert families(reached) == [(V6, "ENETUNREACH"), (V4, CONNECTED)]
-    assert asked(wire) in ([V6, V4], [V6, V6, V4])
+    assert asked(wire) == [V6, V4]
+    assert len(wire.all(lambda packet: syn(packet) and IPv6 in packet)) <= 2
 
 
 @pytest.mark.lab("dual-stack-proxy", fault="blackhole")
@@ -200,7 +207,7 @@ def test_happy_eyeballs_do_not_wait_after_a_reset(lab: Lab) -> None:
     assert reached.seconds < eyeballs(lab).stagger
 
 
-@pytest.mark.lab("dual-stack-proxy", fault="blackhole", addresses=2, attempt=0.4)
+@pytest.mark.lab("dual-stack-proxy", fault="blackhole", addresses=2, attempt=1)
 def test_happy_eyeballs_wait_for_all_at_once(lab: Lab) -> None:
     """Where nothing answers, happy eyeballs take one time-out and the delays, and not as many time-outs as addresses."""
     reached = reach(lab, "broken", eyeballs(lab))
@@ -332,13 +339,13 @@ def begin(kind: int) -> socket.socket:
     return first
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="small")
+@pytest.mark.lab("dual-stack-proxy", proxy="small", attempt=3)
 def test_a_transparent_proxy_speaks_with_the_clients_address(lab: Lab) -> None:
     """A transparent proxy takes over what was meant for the server, and the server hears the client's address from it."""
     assert talks(lab) == of_each("200", CLIENT, "connected from {}")
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="small", source="own")
+@pytest.mark.lab("dual-stack-proxy", proxy="small", attempt=3, source="own")
 def test_without_the_clients_address_the_server_hears_the_proxy(lab: Lab) -> None:
     """The same proxy with its own address is what the server hears."""
     assert talks(lab) == of_each("200", PROXY, "connected from {}")
@@ -368,7 +375,7 @@ def test_without_the_rule_for_the_way_back_the_servers_answers_are_lost(lab: Lab
     assert talks(lab) == of_each("closed", None, "timed out")
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="small", without="divert", source="own")
+@pytest.mark.lab("dual-stack-proxy", proxy="small", attempt=3, without="divert", source="own")
 def test_the_rule_for_the_way_back_is_for_the_clients_address(lab: Lab) -> None:
     """A proxy that speaks with its own address does without the rule for transparent sockets."""
     assert talks(lab) == of_each("200", PROXY, "connected from {}")
@@ -389,7 +396,7 @@ def test_without_the_local_route_what_is_handed_over_is_dropped(lab: Lab) -> Non
 # -- the same with squid
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="squid")
+@pytest.mark.lab("dual-stack-proxy", proxy="squid", attempt=3)
 def test_squid_speaks_with_the_clients_address(lab: Lab) -> None:
     """Squid takes over what was meant for the server, which hears the client's address from it."""
     assert talks(lab) == of_each("200 by squid", CLIENT)
@@ -430,14 +437,14 @@ def asked_for(lab: Lab, host: str) -> tuple[str, tuple[str, ...]]:
     return answer, tuple(who for kind in BOTH for who in heard(lab, kind)[before[kind] :])
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="squid", outgoing="ipv4")
+@pytest.mark.lab("dual-stack-proxy", proxy="squid", attempt=3, outgoing="ipv4")
 def test_squid_has_an_ipv4_source_for_ipv4_only(lab: Lab) -> None:
     """Squid uses an outgoing IPv4 address towards IPv4 alone; towards IPv6 it speaks with the proxy's own."""
     assert asked_for(lab, host(V4)) == ("200 by squid", (OUTGOING[V4],))
     assert asked_for(lab, host(V6)) == ("200 by squid", (PROXY[V6],))
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="squid", outgoing="ipv6")
+@pytest.mark.lab("dual-stack-proxy", proxy="squid", attempt=3, outgoing="ipv6")
 def test_squid_has_an_ipv6_source_for_ipv6_only(lab: Lab) -> None:
     """Squid uses an outgoing IPv6 address towards IPv6 alone; towards IPv4 it speaks with the proxy's own."""
     assert asked_for(lab, host(V4)) == ("200 by squid", (PROXY[V4],))
@@ -465,7 +472,7 @@ def test_squid_does_not_wait_after_a_reset(lab: Lab) -> None:
     assert asked_for(lab, "broken.lab") == ("503 by squid: ECONNREFUSED", ())
 
 
-@pytest.mark.lab("dual-stack-proxy", proxy="squid")
+@pytest.mark.lab("dual-stack-proxy", proxy="squid", attempt=3)
 def test_squid_goes_where_the_name_server_answers_first(lab: Lab) -> None:
     """Squid goes to the family whose addresses it learns first, be it IPv6 or IPv4, and does not wait for the other's."""
     for kind, lost in ((V4, names.AAAA), (V6, names.A)):

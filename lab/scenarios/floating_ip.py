@@ -20,7 +20,7 @@ from scapy.layers.l2 import Ether
 
 from lab import Lab, Node
 from lab.observe import kmsg, nud, tables
-from lab.observe.conditions import Addressed, Carrier, Duplicate, Gone
+from lab.observe.conditions import Addressed, Carrier, Duplicate, Gone, Solicitable
 from lab.observe.outage import Meter, Outage
 from lab.observe.wire import Packet, Wire
 
@@ -28,12 +28,16 @@ FLOATING, ALL_NODES, NOBODY = "2001:db8::f", "ff02::1", "::"
 DISCOVERY = "icmp6 and (ip6[40] == 135 or ip6[40] == 136)"  # solicitations and advertisements of neighbours
 WITHIN = 5.0  # seconds, for what takes a fraction of one
 ROOM = 3.0  # seconds, for a machine that does something else meanwhile
-FOREVER = "3600000"  # milliseconds
+TRIES = 5
+RETRANS, FOREVER = "net.ipv6.neigh.eth0.retrans_time_ms", "3600000"  # milliseconds
 Report = Callable[[str, Iterable[str], Iterable[Iterable[object]]], None]
 
 
 def take(node: Node, *flags: str) -> None:
+    """Returns once the kernel, which does it in its own time, has begun with detection or skipped it: before that it neither
+    defends the address nor hears that another one has it."""
     node.run(["ip", "address", "add", f"{FLOATING}/64", "dev", "eth0", *flags])
+    node.wait(Solicitable("eth0", FLOATING), WITHIN)
 
 
 def leave(node: Node) -> None:
@@ -53,6 +57,13 @@ def binds(node: Node) -> bool:
             assert error.errno == errno.EADDRNOTAVAIL
             return False
         return True
+
+
+def search(node: Node) -> str:
+    """Its detection lasts until somebody answers, also where the answer has to wait for a processor; how long it did before."""
+    before = node.sysctl[RETRANS]
+    node.sysctl[RETRANS] = FOREVER
+    return before
 
 
 def set_all(lab: Lab, value: object, *names: str) -> None:
@@ -78,11 +89,13 @@ def test_a_duplicate_is_detected_and_of_no_use(lab: Lab) -> None:
     """Who takes an address that another node has gets it marked as a duplicate, and cannot bind it, until it is deleted."""
     owner, taker = lab["n1"], lab["n2"]
     take(owner, "nodad")
+    before = search(taker)
     take(taker)
     taker.wait(Duplicate("eth0", FLOATING), WITHIN)
     leave(owner)
     assert (has(taker), binds(taker)) == (False, False)
     leave(taker)
+    taker.sysctl[RETRANS] = before
     take(taker)
     taker.wait(Addressed(FLOATING, "eth0"), WITHIN)
 
@@ -119,6 +132,7 @@ def test_the_kernel_logs_the_duplicate(lab: Lab, kernel_log: kmsg.Log) -> None:
     """The kernel of whoever takes it logs the duplicate with the owner's MAC address."""
     take(lab["n1"], "nodad")
     mac = lab["n1"].mac("eth0")
+    search(lab["n2"])
 
     def again() -> None:
         lab["n2"].run(["ip", "address", "flush", "to", FLOATING])
@@ -149,7 +163,7 @@ def test_a_way_around_detection_makes_two_owners(lab: Lab, way: str) -> None:
 def test_an_optimistic_address_is_used_meanwhile(lab: Lab) -> None:
     """An optimistic address is bound while detection lasts; without the flag, or without optimistic_dad=1, it is not."""
     taker, found = lab["n2"], {}
-    taker.sysctl["net.ipv6.neigh.eth0.retrans_time_ms"] = FOREVER
+    search(taker)
     for allowed in (1, 0):
         taker.sysctl["net.ipv6.conf.eth0.optimistic_dad"] = str(allowed)
         for flags in ((), ("optimistic",)):
@@ -163,9 +177,11 @@ def test_an_optimistic_address_is_used_meanwhile(lab: Lab) -> None:
 def test_an_optimistic_duplicate_is_taken_back(lab: Lab) -> None:
     """An optimistic address that turns out to be a duplicate is of no use any more: it is no way around detection."""
     owner, taker = lab["n1"], lab["n2"]
-    taker.sysctl["net.ipv6.neigh.eth0.retrans_time_ms"] = FOREVER
-    take(taker, "optimistic")
-    assert binds(taker)
+    search(taker)
+    with lab.capture("n2:eth0", filter=DISCOVERY) as wire:
+        take(taker, "optimistic")
+        assert binds(taker)
+        wire.expect(is_probe, "the question")  # until detection has begun nobody's answer counts (addrconf_dad_end)
     take(owner, "nodad")
     owner.send("eth0", bytes(advertisement(owner, override=1)))
     taker.wait(lambda: not binds(taker), WITHIN, "the optimistic address is taken back")
@@ -177,6 +193,7 @@ def test_a_cloned_mac_address_ends_ipv6_with_accept_dad_2(lab: Lab) -> None:
     owner, clone = lab["n1"], lab["n2"]
     shared = link_local(owner)
     owner.wait(Addressed(shared, "eth0"), WITHIN)
+    search(clone)
     clone.run(["ip", "link", "set", "eth0", "address", owner.mac("eth0")])
     renewed(clone)
     clone.wait(lambda: disabled(clone), WITHIN, "IPv6 is disabled on eth0")
@@ -214,19 +231,22 @@ MOVES: dict[str, tuple[Sequence[str], int, int | None]] = {
 }
 MISSED = list(MOVES)[:4]
 """In these the client must find out by itself."""
+PATIENT = "10"  # seconds until it begins to in the others, so that a move on a busy machine is over by then
 COLUMNS = ("how the address moves", "at least (s)", "outage (s)", "at most (s)")
 
 
 @pytest.mark.lab("floating-ip")
 def test_only_an_announcement_with_override_spares_the_client(lab: Lab, report_table: Report) -> None:
     """A client misses a moved address until its own detection is done; only an advertisement with override spares it that."""
-    times = nud.unreachability(lab["client"].sysctl, "eth0")
+    client = lab["client"]
     take(lab["n1"], "nodad")
-    outages = {}
+    outages, spans = {}, {}
     for number, (how, said) in enumerate(MOVES.items()):
         old, new = (lab["n1"], lab["n2"]) if number % 2 == 0 else (lab["n2"], lab["n1"])
+        if how not in MISSED:
+            client.sysctl["net.ipv6.neigh.eth0.delay_first_probe_time"] = PATIENT
+        spans[how] = span(how, nud.unreachability(client.sysctl, "eth0"))
         outages[how] = outage_of_move(lab, old, new, *said)
-    spans = {how: span(how, times) for how in MOVES}
     report_table("outage when the address moves", COLUMNS, rows(outages, spans))
     for how, (least, most) in spans.items():
         assert least <= outages[how].seconds < most, how
@@ -287,13 +307,22 @@ def test_keepalived_moves_the_address(lab: Lab, report_table: Report) -> None:
     """keepalived moves the address: soon when the master says goodbye, after three silent intervals when its link is gone."""
     interval = float(lab.record.params["interval"])  # type: ignore[arg-type]
     skew = interval * (256 - 100) / 256  # RFC 9568, 6.1, for a priority of 100
-    outages = {"SIGTERM": outage_when(lab, ended), "the link goes down": outage_when(lab, cut_off)}
+    silence = 2 * interval + skew  # at least: the last advertisement may be an interval old
+    outages = {"SIGTERM": soonest(lab, ended, silence), "the link goes down": outage_when(lab, cut_off)}
     waits = {"SIGTERM": skew, "the link goes down": 3 * interval + skew}
     columns = ("how it goes", "the backup waits (s)", "outage (s)", "at most (s)")
     told = [(how, waits[how], outage.seconds, waits[how] + ROOM) for how, outage in outages.items()]
     report_table("outage when keepalived's master goes", columns, told)
     assert all(outages[how].seconds <= waits[how] + ROOM for how in waits)
     assert outages["SIGTERM"].seconds < outages["the link goes down"].seconds
+
+
+def soonest(lab: Lab, goes: Callable[[Node], object], enough: float) -> Outage:
+    """The shortest of some outages, as soon as one lasts less than that: a busy machine makes each longer, and none shorter."""
+    outages = [outage_when(lab, goes)]
+    while min(each.seconds for each in outages) >= enough and len(outages) < TRIES:
+        outages.append(outage_when(lab, goes))
+    return min(outages, key=lambda outage: outage.seconds)
 
 
 def outage_when(lab: Lab, goes: Callable[[Node], object]) -> Outage:
@@ -415,6 +444,7 @@ def test_who_takes_the_address_again_after_the_partition_finds_the_other(lab: La
         node.wait(Addressed(FLOATING, "eth0"), WITHIN)
     cable(lab, "up")
     leave(lab["n2"])
+    search(lab["n2"])
     take(lab["n2"])
     lab["n2"].wait(Duplicate("eth0", FLOATING), WITHIN)
     assert has(lab["n1"])

@@ -28,7 +28,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from lab import Lab, Node
 from lab.observe import kmsg
 from lab.observe.conditions import Carrier, Counted, Gone
-from lab.observe.wire import Packet
+from lab.observe.wire import Packet, on_one_processor
 
 ADDRESS, PORT = "192.168.122.74", 7474
 INSIDE = "10.0.0.2"
@@ -389,8 +389,9 @@ def ask_tagged(lab: Lab, tag: int | None, priority: int = 0, proof: int | None =
     whatever the filter is; see `lab.observe.arp`."""
     asker, target = lab["asker"], lab["target"]
     with lab.capture("target:eth0") as wire:
-        asker.send("eth0", request(lab, tag, priority, sender="192.168.122.1"))
-        asker.send("eth0", request(lab, proof or tag, 0, sender=NOBODY))
+        with on_one_processor():
+            asker.send("eth0", request(lab, tag, priority, sender="192.168.122.1"))
+            asker.send("eth0", request(lab, proof or tag, 0, sender=NOBODY))
         asked = wire.expect(lambda p: is_arp(p, 1), "the request")
         wire.expect(lambda p: is_arp(p, 2) and p[ARP].pdst == NOBODY, "the answer to the probe")
         answers = wire.all(lambda p: is_arp(p, 2) and p[ARP].pdst == "192.168.122.1")

@@ -10,10 +10,8 @@ own unless somebody maps the one to the other (net/8021q/vlan_dev.c).
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
 from lab import Lab
-from lab.observe.wire import Packet
+from lab.observe.wire import Packet, on_one_processor
 
 EVERYBODY, EXPERIMENT = "ff:ff:ff:ff:ff:ff", 0x88B5  # IEEE 802: the first EtherType for local experiments
 HEARERS = ("a:eth0", "b:eth0", "c:eth0", "d:eth0", "router:eth0")
@@ -66,17 +64,6 @@ def heard(lab: Lab, sender: str, *tags: Any) -> dict[str, Tags]:
         wire.expect(lambda p: is_marked(p, b"later") and p.frame.interface.node == "router", "a later one")
         got = [p for p in wire.packets if is_marked(p, b"asked") and not p.frame.sent]
     return {p.frame.interface.node: tags_of(p) for p in got}
-
-
-@contextlib.contextmanager
-def on_one_processor() -> Iterator[None]:
-    """What this thread sends stays in order."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def cable(lab: Lab) -> str:

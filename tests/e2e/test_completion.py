@@ -20,6 +20,7 @@ params: {members: 3, mode: {default: fast, choices: [fast, slow]}, aloud: false}
 name: mine
 nodes: {a: {}}
 """
+TRIES = 15  # of which one must be quick: a busy machine makes each slower, and none quicker
 QUICK = 1.0  # seconds for an answer, where the modules may have to be compiled first; `make bench` has the figures
 
 Ask = Callable[[str], list[str]]
@@ -249,8 +250,8 @@ def test_an_answer_is_quick_and_loads_no_large_library(place: Path, line: str) -
     )
     words = line.split(" ")
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_LAB_COMPLETE": "bash_complete"}
-    took = []
-    for _ in range(5):
+    took: list[float] = []
+    while min(took, default=QUICK) >= QUICK and len(took) < TRIES:
         start = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, check=True

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,11 @@ def drawn(shown: str) -> list[str]:
     return LINE.findall(shown)
 
 
+def seconds(lines: Sequence[str]) -> list[int]:
+    """That lines tell at their ends."""
+    return [int(line.rpartition(", ")[2].removesuffix(" s")) for line in lines]
+
+
 def left(shown: str) -> list[str]:
     """What stands on the terminal at the end: a cleared line is gone."""
     return [line.rpartition("\x1b[2K")[2] for line in COLOUR.sub("", shown).replace("\r\n", "\n").split("\n")]
@@ -54,9 +59,9 @@ def test_up_says_how_far_it_is_and_what_it_waits_for(slow: Path, name: str) -> N
     with on_screen("up", slow) as (process, screen):
         shown = screen.ends()
         assert process.wait() == 0
-    lines = drawn(shown)
-    assert lines[0].startswith(f"{name}: {steps} steps done; waiting until {AWAITED}, 1 s")
-    assert any(line.endswith(", 2 s") for line in lines)
+    lines = [line for line in drawn(shown) if AWAITED in line]
+    assert {line.rpartition(", ")[0] for line in lines} == {f"{name}: {steps} steps done; waiting until {AWAITED}"}
+    assert seconds(lines)[-1] > seconds(lines)[0] > 0
     assert left(shown)[0].startswith(f"lab {name} is up: 2 nodes in ")
     assert len(left(shown)) == 3
 
@@ -82,11 +87,12 @@ def test_up_says_a_step_that_takes_its_time(topology: Write, name: str) -> None:
 
 
 def test_down_says_that_it_works(slow: Path, name: str) -> None:
-    """Here it waits for `up`, which has the lab's lock until its address can be used."""
+    """Here it waits for `up`, which has the lab's lock until its address can be used: for twice as long as elsewhere."""
+    slow.write_text(slow.read_text().replace("dad_transmits: 3", "dad_transmits: 6"))
     with started("-v", "up", slow) as process:
         until_made(process, name)
         with on_screen("down", name) as (down, screen):
-            screen.shows(rf"taking lab {name} down, 1 s")
+            screen.shows(rf"taking lab {name} down, \d+ s")
             shown = screen.ends()
             assert down.wait() == 0
         process.communicate(timeout=SECONDS)
@@ -102,11 +108,12 @@ def until_made(process: subprocess.Popen[str], name: str) -> None:
 @pytest.mark.parametrize("words", [("wait", "a", "route", "default"), ("wait", "a", "listening", "tcp/9")])
 def test_wait_says_what_it_waits_for(slow: Path, name: str, words: tuple[str, ...]) -> None:
     well("up", "--no-wait", slow)
-    with on_screen(words[0], name, *words[1:], "--timeout", "1.4") as (process, screen):
+    with on_screen(words[0], name, *words[1:], "--timeout", "3") as (process, screen):
         shown = screen.ends()
         assert process.wait() == 1
-    assert drawn(shown) == [f"waiting: {' '.join(words[1:])}, 1 s"]
-    assert left(shown)[0].startswith("lab: on node a, within 1.4 s never came true: ")
+    assert {line.rpartition(", ")[0] for line in drawn(shown)} == {f"waiting: {' '.join(words[1:])}"}
+    assert seconds(drawn(shown))[0] > 0
+    assert left(shown)[0].startswith("lab: on node a, within 3 s never came true: ")
 
 
 QUIET = {
@@ -154,8 +161,8 @@ def test_without_colour_it_is_plain(slow: Path) -> None:
 def test_a_narrow_terminal_gets_one_line_all_the_same(slow: Path) -> None:
     with on_screen("up", slow, columns=30) as (_process, screen):
         shown = screen.ends()
-    assert drawn(shown)
-    assert all(len(line) < 30 and line.endswith("…") for line in drawn(shown))
+    assert all(len(line) < 30 for line in drawn(shown))
+    assert any(line.endswith("…") for line in drawn(shown))
 
 
 CHECKS = '''\
@@ -172,7 +179,7 @@ def test_waits(lab):
     """It waits for a port."""
     print("captured")
     with pytest.raises(TimeoutError):
-        lab["a"].wait(Listening(9), timeout=2.3)
+        lab["a"].wait(Listening(9), timeout=3.3)
 
 @pytest.mark.lab("alone.yaml")
 def test_after(lab):
@@ -193,8 +200,8 @@ def test_run_says_which_check_is_running_beneath_those_that_were_printed(checks:
         shown = screen.ends()
         assert process.wait() == 0
     lines = [line for line in drawn(shown) if "It waits" in line]
-    assert [line.rpartition(", ")[2] for line in lines] == ["1 s", "2 s"]
-    assert lines[0].startswith("It waits for a port; waiting until a: TCP port 9 is served")
+    assert 0 < seconds(lines)[0] < seconds(lines)[-1]
+    assert any(line.startswith("It waits for a port; waiting until a: TCP port 9 is served, ") for line in lines)
     told = [re.sub(r"\d+ ms$", "", line).rstrip() for line in left(shown)]
     assert told[1:4] == ["  ✓ It is done at once", "  ✓ It waits for a port", "  ✓ It comes after"]
     assert "captured" not in shown

@@ -31,9 +31,9 @@ def test_every_check_holds_and_the_tables_are_told() -> None:
     assert said.status == 0, not_held(said)
     tables = {title: table["rows"] for check in said.json("run")["checks"] for title, table in check["tables"].items()}
     assert [len(rows) for rows in tables.values()] == [6, 2]
-    moved = {row[0]: float(row[2]) for row in tables["outage when the address moves"]}
-    assert moved["an advertisement with override"] < moved["an advertisement without override"]
-    assert moved["detection, ndisc_notify=1"] < moved["nodad, ndisc_notify=1"]
+    least = {row[0]: float(row[1]) for row in tables["outage when the address moves"]}
+    assert {how for how in least if least[how] == 0} == {"an advertisement with override", "detection, ndisc_notify=1"}
+    assert all(float(row[1]) <= float(row[2]) <= float(row[3]) for row in tables["outage when the address moves"])
 
 
 @pytest.mark.parametrize(

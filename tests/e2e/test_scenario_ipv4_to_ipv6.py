@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.commands import Said, lab
+from support.scenarios import SECONDS
 
 pytestmark = pytest.mark.root
 
@@ -38,7 +39,7 @@ EVERY = NARROW | WIDE | ADVERTISED | HAS_ITS_COUNTERFACTUAL_INSIDE  # but the sl
 
 
 def run(*words: str) -> Said:
-    return lab("run", *(f"ipv4-to-ipv6::{name}" for name in sorted(EVERY)), "-f", "json", *words, timeout=180)
+    return lab("run", *(f"ipv4-to-ipv6::{name}" for name in sorted(EVERY)), "-f", "json", *words, timeout=SECONDS)
 
 
 def names(said: Said, outcome: str) -> set[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.commands import Said, lab
+from support.scenarios import SECONDS
 
 pytestmark = pytest.mark.root
 
@@ -38,7 +39,7 @@ EVERY = LOWERED | HARMLESS | WITHOUT_ADVERTISEMENTS | WITHOUT_THE_MTU | MAKES_IT
 
 
 def run(*words: str) -> Said:
-    return lab("run", "ra-mtu", "-f", "json", *words, timeout=120)
+    return lab("run", "ra-mtu", "-f", "json", *words, timeout=SECONDS)
 
 
 def names(said: Said, outcome: str) -> set[str]:

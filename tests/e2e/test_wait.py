@@ -53,26 +53,27 @@ def test_what_is_true_is_0_at_once(pair: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "seen"),
+    ("words", "within", "seen"),
     [
-        ("a carrier eth1", "last seen: no interface eth1"),
-        ("a address 10.9.9.9", "last seen: 10.9.9.9 is not on any interface"),
-        ("a gone carrier eth0", "never came true: no longer: eth0 has its carrier; last seen: eth0 is up"),
-        ("a listening tcp/80", "last seen: nobody serves TCP port 80"),
-        ("a route default", "last seen: routes to 10.0.0.0/24, "),
-        ("a neighbour 10.0.0.77", "last seen: 10.0.0.77 is no neighbour"),
-        ("a reaches 10.0.0.78", "10.0.0.78 answers an echo request; last seen: it "),
-        ("a runs -- sh -c 'echo why >&2; exit 3'", "last seen: it ended with "),
-        ("a runs -- sleep 1000", "last seen: it did not end in time"),
+        ("a carrier eth1", "0.2", "last seen: no interface eth1"),
+        ("a address 10.9.9.9", "0.2", "last seen: 10.9.9.9 is not on any interface"),
+        ("a gone carrier eth0", "0.2", "never came true: no longer: eth0 has its carrier; last seen: eth0 is up"),
+        ("a listening tcp/80", "0.2", "last seen: nobody serves TCP port 80"),
+        ("a route default", "0.2", "last seen: routes to 10.0.0.0/24, "),
+        ("a neighbour 10.0.0.77", "0.2", "last seen: 10.0.0.77 is no neighbour"),
+        ("a reaches 10.0.0.78", "0.2", "10.0.0.78 answers an echo request; last seen: it "),
+        ("a runs -- sh -c 'echo why >&2; exit 3'", "3", "last seen: it ended with "),
+        ("a runs -- sleep 1000", "0.2", "last seen: it did not end in time"),
     ],
 )
-def test_what_never_comes_true_is_1_in_time_and_says_what_was_seen(pair: str, words: str, seen: str) -> None:
+def test_what_never_comes_true_is_1_in_time_and_says_what_was_seen(pair: str, words: str, within: str, seen: str) -> None:
+    """In time: where nothing is said it waits for 30 s."""
     start = time.monotonic()
-    said = lab("wait", pair, "--timeout", "0.2", *words.split())
+    said = lab("wait", pair, "--timeout", within, *words.split())
     assert (said.status, said.stdout) == (1, "")
-    assert f"lab: on node {words[0]}, within 0.2 s never came true: " in said.stderr
+    assert f"lab: on node {words[0]}, within {within} s never came true: " in said.stderr
     assert seen in said.stderr
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_it_ends_when_it_comes_true(pair: str) -> None:
@@ -126,11 +127,16 @@ def test_without_privilege_it_is_3(pair: str) -> None:
 
 
 def test_a_lab_that_is_not_ready_is_1_and_says_what_it_lacks(topology: Write, name: str) -> None:
-    well("up", "--no-wait", topology(PAIR.replace(", nodad: true", "")))
+    """Detection takes a minute here, so that it goes on when the command comes to look; then the addresses do without."""
+    detects = "defaults: {{nodes: {{sysctls: {{net.ipv6.conf.default.dad_transmits: 60}}}}}}\n"
+    well("up", "--no-wait", topology(PAIR.replace(", nodad: true", "") + detects))
     said = lab("wait", name, "ready", "--timeout", "0")
     assert said.status == 1
     assert f"lab {name} is not ready: on node " in said.stderr
     assert "is tentative" in said.stderr
+    for node, address in (("a", "2001:db8::1/64"), ("b", "2001:db8::2/64")):
+        again = f"address del {address} dev eth0\naddress add {address} dev eth0 nodad\n"
+        well("exec", name, node, "--", "sh", "-c", f"printf '{again}' | ip -batch -")
     assert well("wait", name, "ready").stdout.startswith(f"lab {name} is ready, after ")
     well("down", name)
 

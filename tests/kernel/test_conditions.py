@@ -28,6 +28,7 @@ from lab.observe.conditions import (
     Neighbour,
     Ran,
     Routed,
+    Solicitable,
     Succeeds,
     SysctlIs,
 )
@@ -89,6 +90,11 @@ CHANGES: dict[str, tuple[Condition, Do, Do]] = {
         Routed("default"),
         ip("-6", "route", "add", "default", "via", "2001:db8::2"),
         ip("-6", "route", "del", "default"),
+    ),
+    "an IPv6 address that can be asked for": (
+        Solicitable("eth0", "2001:db8:9::2"),
+        ip("address", "add", "2001:db8:9::2/64", "dev", "eth0", "nodad"),
+        ip("address", "del", "2001:db8:9::2/64", "dev", "eth0"),
     ),
     "a neighbour": (
         Neighbour("10.0.0.66"),
@@ -189,8 +195,9 @@ def test_a_duplicate_is_told_as_such(living: Lab) -> None:
     node = living["a"]
     node.run(["ip", "address", "add", "2001:db8::2/64", "dev", "eth0"])
     try:
+        node.wait(Duplicate("eth0", "2001:db8::2"), WITHIN)
         with pytest.raises(ConditionTimeout, match=r"2001:db8::2 on eth0 is a duplicate: .*\(dadfailed\)"):
-            node.wait(Addressed("2001:db8::2"), 2.5)
+            node.wait(Addressed("2001:db8::2"), SOON)
     finally:
         node.run(["ip", "address", "del", "2001:db8::2/64", "dev", "eth0"])
 

@@ -45,8 +45,9 @@ def test_impatience_does_not_leave_a_lab_half_undone(topology: Write, numbers: t
 
 
 def test_up_that_is_interrupted_while_it_waits_for_readiness_undoes_all(topology: Write) -> None:
-    """Detection of duplicates takes a second or more, in which the command sleeps."""
-    file, before = topology(PAIR.replace(", nodad: true", "")), look()
+    """Detection of duplicates takes nine seconds or more here, in which the command sleeps."""
+    detects = "defaults: {{nodes: {{sysctls: {{net.ipv6.conf.default.dad_transmits: 9}}}}}}\n"
+    file, before = topology(PAIR.replace(", nodad: true", "") + detects), look()
     steps = len(well("plan", file).stdout.splitlines())
     said = interrupted_after(steps, (INT,), "up", "-v", file)
     assert (said.status, said.stdout) == (130, "")

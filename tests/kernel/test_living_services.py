@@ -97,9 +97,9 @@ def test_a_service_is_ready_when_what_it_promises_is_there(up: Up, ready: Ready,
     with up(ServiceSpec("a", "daemon", python(program), ready=ready)) as lab:
         assert the(lab).state().running
         the(lab).wait_ready()
-    idle = python("print('I do nothing'); import time; time.sleep(1000)")
+    idle = shell("echo I do nothing; exec sleep 1000")
     with pytest.raises(StepError, match=r"it was not ready in time: .*\n.*\n +I do nothing") as failure:
-        up(ServiceSpec("a", "daemon", idle, ready=ready, timeout=0.5)).__enter__()
+        up(ServiceSpec("a", "daemon", idle, ready=ready, timeout=1)).__enter__()
     assert failure.value.node == "a"
 
 
@@ -209,7 +209,7 @@ def test_a_service_that_dies_by_itself_is_told_from_one_that_was_stopped(up: Up)
 
 def test_a_stale_file_of_its_last_life_does_not_make_a_service_ready(up: Up) -> None:
     once = shell("test -e began || { touch began here; }; sleep 1000")
-    with up(ServiceSpec("a", "daemon", once, ready=Ready(file="here"), timeout=1)) as lab:
+    with up(ServiceSpec("a", "daemon", once, ready=Ready(file="here"))) as lab:
         the(lab).stop()
         the(lab).start()
         with pytest.raises(StepError, match="there is no file here"):

@@ -17,7 +17,7 @@ import pytest
 from support.topologies import PAIR
 
 from lab import Lab, Node, TopologyError, live
-from lab.observe.conditions import Carrier, ConditionTimeout, Listening, Usable
+from lab.observe.conditions import Carrier, ConditionTimeout, Gone, Listening, Usable
 from lab.substrate.processes import CommandError
 
 pytestmark = pytest.mark.root
@@ -272,6 +272,7 @@ def test_a_condition_is_waited_for_until_it_holds(a: Node) -> None:
 def test_a_carrier_that_comes_back_wakes_who_waits_for_it(a: Node, b: Node) -> None:
     b.sysctl["net.ipv6.conf.eth0.keep_addr_on_down"] = 1
     b.run(["ip", "link", "set", "eth0", "down"])
+    a.wait(Gone(Carrier("eth0")))  # of which the kernel tells a moment later
     with pytest.raises(ConditionTimeout):
         a.wait(Carrier("eth0"), timeout=0)
     raising = threading.Timer(0.05, b.run, [["ip", "link", "set", "eth0", "up"]])

@@ -107,7 +107,7 @@ BGP = (
 )
 UNSERVED = """\
 name: {name}
-nodes: {{s: {{}}, a: {{services: {{dhcpcd: {{timeout: 2}}}}}}}}
+nodes: {{s: {{}}, a: {{services: {{dhcpcd: {{timeout: 4}}}}}}}}
 links: [{{endpoints: ["s:eth0", "a:eth0"]}}]
 """
 
@@ -136,7 +136,7 @@ name, server, kind = sys.argv[1:]
 labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
 question = labels + bytes([0, 0, {"A": 1, "AAAA": 28}[kind], 0, 1])
 s = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(2)
+s.settimeout(10)
 s.connect((server, 53))
 s.send(bytes.fromhex("123401000001000000000000") + question)
 answer = s.recv(1500)
@@ -152,7 +152,7 @@ def asked(node: Node, name: str, server: str, kind: str = "A") -> str:
 
 
 def fetched(node: Node, url: str) -> str:
-    get = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+    get = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
     return node.run(["python3", "-c", get, url]).stdout
 
 

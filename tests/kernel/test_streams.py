@@ -20,6 +20,7 @@ from lab.observe.way import Follower, Way
 pytestmark = pytest.mark.root
 
 Write = Callable[[str], Path]
+A_WHILE = 5  # seconds, for which a busy machine lets no process wait
 TWO_WAYS = """\
 name: {name}
 defaults: {{links: {{nodad: true}}}}
@@ -42,7 +43,7 @@ def test_a_gap_is_as_long_as_nothing_came_back_and_no_record_is_lost(two: Lab) -
     a = two["a"]
     with Echo(two["b"].socket) as echo, Stream(a.socket, "10.0.9.2") as stream:
         stream.wait_on()
-        assert stream.longest().seconds < 1
+        assert stream.longest().seconds < A_WHILE
         began = time.monotonic()
         two["b"].run(["ip", "route", "replace", "blackhole", "10.0.9.1/32"])
         with pytest.raises(ConditionTimeout, match=r"10\.0\.9\.1 to 10\.0\.9\.2 does not go on: 0\.5 s have passed"):

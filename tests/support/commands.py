@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SECONDS = 30.0
+SECONDS = 60.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAB = (sys.executable, "-m", "lab")
 

@@ -21,7 +21,7 @@ from lab.substrate.processes import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-SECONDS = 20.0
+SECONDS = 40.0
 _LOOK_AGAIN = 0.002
 
 

@@ -21,6 +21,8 @@ from pathlib import Path
 NETNS = Path("/run/netns")
 RUN_DIRECTORIES = "/run/lab-test-"
 """What the run directories of these tests begin with."""
+TEMPORARY = "LAB_TEST_TEMPORARY"
+"""The variable that has this run's own temporary directory of pytest's; without it none is another run's."""
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _SLAB = Path("/sys/kernel/slab/net_namespace")
 _GONE_WITHIN = 15.0  # seconds; the kernel needs some hundredths, but shares the processors
@@ -38,7 +40,11 @@ def run_directory() -> Path:
 
 
 def _of_another_run(path: str) -> bool:
-    return path.startswith(RUN_DIRECTORIES) and not f"{path}/".startswith(f"{run_directory()}/")
+    """Below a run directory or a temporary directory (…/pytest-of-USER/pytest-NUMBER/popen-WORKER) that is not ours."""
+    if path.startswith(RUN_DIRECTORIES):
+        return not f"{path}/".startswith(f"{run_directory()}/")
+    own = os.environ.get(TEMPORARY, "")
+    return bool(own) and "/pytest-of-" in path and not f"{path}/".startswith(f"{own}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def _processes(others: set[str]) -> Iterator[str]:
         with contextlib.suppress(OSError, ValueError):
             namespace, said = _namespace(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
             helper = namespace == own and any(name in said for name in _HELPERS) and _is_ours(pid)
-            if helper or namespace not in (own, *others):
+            if helper or (namespace not in (own, *others) and not _of_another_test(pid)):
                 yield f"{pid} {said.replace(bytes(1), b' ').decode(errors='replace')}"
 
 
@@ -110,6 +116,22 @@ def _is_ours(pid: str) -> bool:
     """A descendant of this process, or an orphan."""
     ancestors = list(_ancestors(pid))
     return str(os.getpid()) in ancestors or ancestors[:1] == ["1"]
+
+
+def _of_another_test(pid: str) -> bool:
+    """A descendant of another run of pytest, or of another worker of this one, whose command line does not say what it is."""
+    mine = {str(os.getpid()), *_ancestors(str(os.getpid()))}
+    controller = str(os.getppid()) if "PYTEST_XDIST_WORKER" in os.environ else ""
+    above = [pid, *_ancestors(pid)]
+    if str(os.getpid()) in above:
+        return False
+    return controller in above or any(_is_pytest(each) for each in above if each not in mine)
+
+
+def _is_pytest(pid: str) -> bool:
+    """By a word of its own: a path below pytest's temporary directory is none."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return any(word.rpartition(b"/")[2] in (b"pytest", b"py.test") for word in words)
 
 
 def _ancestors(pid: str) -> Iterator[str]:
@@ -129,7 +151,7 @@ def others_at_work() -> bool:
         return True
     for pid in _pids():
         with contextlib.suppress(OSError):
-            if b"pytest" in Path(f"/proc/{pid}/cmdline").read_bytes() and not _is_family(pid):
+            if _is_pytest(pid) and not _is_family(pid):
                 return True
     return False
 
