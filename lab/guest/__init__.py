@@ -5,7 +5,11 @@
     caller's streams and signals <── session ─────────────────────────────┤
                                                                  inside: furnish, agent, jobs ──> lab
 
-`spec`, `frames`, `qemu`, `uml` and `verdict` are pure. What runs in the guest is `inside`. `confine` is a script of its own.
+`spec`, `frames`, `qemu`, `uml` and `verdict` are pure. What runs in the guest is `inside`. `confine` and `seal` are scripts of
+their own. For a stranger's work:
+
+    what was sent ── inputs ──┐
+    lists ── allowed ── share ┴─> Tree ── seal ──> QEMU's root ── trial ──> the job
 """
 
 from __future__ import annotations

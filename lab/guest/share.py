@@ -3,7 +3,7 @@
     /usr /etc/ld.so.cache /proc /dev/null /kernel      what QEMU needs
     /share/usr /share/etc …                            what is allowed of the host (lab.guest.allowed)
     /share/…/lab /share/….venv /share/…/bug.yaml       the package, Python and what is put in, at their own paths
-    /share/mnt/modules /share/mnt/trial                the kernel's modules, and a folder for the trial
+    /share/.lab                                        the kernel's modules, and a folder for the trial
 
 Whatever is bound is named by its real path, and the links on the way to it are made anew: so nothing leads out of the tree.
 """
@@ -24,7 +24,7 @@ from lab.guest import allowed
 from lab.guest.spec import Tree
 
 SHARE = "/share"
-MODULES, TRIAL = "/mnt/modules", "/mnt/trial"
+MODULES, TRIAL = "/.lab/modules", "/.lab/trial"
 """Places in what is shared."""
 IMAGE, INITRD = "/kernel/image", "/kernel/initrd"
 """Places in the root of the machine."""
@@ -97,11 +97,13 @@ def tree(inputs: Sequence[Path], image: Path, initrd: Path, modules: Path | None
     kernel = [(str(image.resolve()), IMAGE), (str(initrd.resolve()), INITRD)]
     more = [(str(trial.resolve()), SHARE + TRIAL), *([(str(modules.resolve()), SHARE + MODULES)] if modules else [])]
     links = {path: str(Path(path).readlink()) for path in _SYSTEM if Path(path).is_symlink()}
+    shared = {**allowed.LINKS, **plan.made_links()}
+    folders = {path: mode for path, mode in allowed.FOLDERS.items() if not _below(path, shared)}
     return Tree(
         binds=(*system, *kernel, *more, *((path, SHARE + path) for path in plan.outermost())),
-        links=(*links.items(), *((SHARE + path, text) for path, text in {**allowed.LINKS, **plan.made_links()}.items())),
+        links=(*links.items(), *((SHARE + path, text) for path, text in shared.items())),
         texts=tuple((SHARE + path, text) for path, text in allowed.TEXTS.items()),
-        folders=(("/proc", 0o755), ("/tmp", 0o755), *((SHARE + path, mode) for path, mode in allowed.FOLDERS.items())),
+        folders=(("/proc", 0o755), ("/tmp", 0o755), *((SHARE + path, mode) for path, mode in folders.items())),
         devices=("/dev/null", *devices),
         user=owner,
     )

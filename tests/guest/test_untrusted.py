@@ -21,6 +21,8 @@ import pytest
 from support.commands import LAB, Said, lab
 from support.guests import descendants, on
 
+from lab.guest import share
+
 pytestmark = pytest.mark.root
 
 SCENARIO = Path(__file__).with_name("stranger.py")
@@ -32,7 +34,8 @@ links:
     addresses: {a: ["10.0.0.1/24"], b: ["10.0.0.2/24"]}
 """
 NOBODY = 65534
-SECONDS = 300.0  # for the whole of a run on a busy host
+TRIAL = share.SHARE + share.TRIAL
+SECONDS = 400.0  # for the whole of a run on a busy host
 # What a guest of the user's own sees; the others hold there, too: nothing is ever written.
 SEEN_OTHERWISE = {"test_secrets", "test_neighbours", "test_everything", "test_environment", "test_hostfs"}
 
@@ -187,13 +190,13 @@ def test_qemu_runs_as_nobody_without_a_capability_where_all_is_read_only(strange
     assert {int(stranger.status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
     assert stranger.status["NoNewPrivs"] == "1"
     places = {line.split()[4]: line.split()[5].split(",") for line in stranger.mounts}
-    assert {"/", "/share/usr", "/share/mnt/trial"} <= set(places)
+    assert {"/", "/share/usr", TRIAL} <= set(places)
     assert [place for place, options in places.items() if "ro" not in options] == []
     assert [place for place, options in places.items() if not {"nodev", "nosuid"} <= {*options}] == ["/dev/null"]
 
 
 def test_the_folder_of_the_trial_is_gone(stranger: Ran) -> None:
-    (trial,) = (line.split()[3] for line in stranger.mounts if line.split()[4] == "/share/mnt/trial")
+    (trial,) = (line.split()[3] for line in stranger.mounts if line.split()[4] == TRIAL)
     name = Path(trial).parent.name
     assert name.startswith("lab-")
     assert not Path(tempfile.gettempdir(), name).exists()

@@ -147,7 +147,7 @@ def test_the_tree_holds_the_system_the_package_python_and_the_input(made: Tree, 
 
 def test_the_tree_holds_nothing_else(made: Tree, tmp_path: Path) -> None:
     """Each of its places is one that somebody can name a reason for; a repository's own history has none."""
-    reasons = ("/usr", "/etc/", "/mnt/", "/bin", "/sbin", "/lib", *share.search_path(sys.path), sys.prefix, sys.base_prefix)
+    reasons = ("/usr", "/etc/", "/.lab/", "/bin", "/sbin", "/lib", *share.search_path(sys.path), sys.prefix, sys.base_prefix)
     named = [
         str(tmp_path / "bug.yaml"),
         *(str(Path(share.__file__).parents[2] / name) for name in ("lab", "topologies", "templates")),
@@ -184,6 +184,19 @@ def test_links_on_the_way_are_made_anew_and_loops_are_told(tmp_path: Path) -> No
     assert share.way(tmp_path / "link" / ".." / "real") == ({str(tmp_path / "link"): "real"}, tmp_path / "real")
     with pytest.raises(HostError, match="too many links"):
         share.way(tmp_path / "round")
+
+
+def test_a_folder_that_is_a_link_on_this_host_is_one_in_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /home is where it is /var/home."""
+    monkeypatch.setattr(allowed, "FOLDERS", {"/etc": 0o755, str(tmp_path / "home"): 0o755, str(tmp_path / "home/x"): 0o755})
+    files(tmp_path, "var/home/bug.yaml", "vmlinux", "initrd", "trial/here")
+    (tmp_path / "home").symlink_to("var/home")
+    elf, initrd, place = (tmp_path / name for name in ("vmlinux", "initrd", "trial"))
+    (tmp_path / "var/home/bug.yaml").chmod(0o644)
+    tree = share.tree([tmp_path / "home/bug.yaml"], elf, initrd, None, place, [])
+    assert (f"{share.SHARE}{tmp_path}/home", "var/home") in tree.links
+    assert (f"{tmp_path}/var/home/bug.yaml", f"{share.SHARE}{tmp_path}/var/home/bug.yaml") in tree.binds
+    assert [path for path, _ in tree.folders if path.startswith(share.SHARE)] == [f"{share.SHARE}/etc"]
 
 
 def test_qemu_shares_the_folder_of_the_tree(made: Tree) -> None:
