@@ -49,7 +49,7 @@ _GATED_WITHIN = 30.0
 _ENDED_WITHIN = 60.0
 _LOOK_AGAIN = 0.005
 _LAST_LINES = 20
-_START_IT = "start it (systemctl start docker), name another by DOCKER_HOST, or install it: lab doctor --install docker.io"
+_START_IT = "start it (systemctl start docker), name another by DOCKER_HOST, or install it: apt-get install docker.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ class Docker:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+
+    def version(self) -> str:
+        return str(self._api.version()["Version"])
 
     # Images.
 

@@ -265,6 +265,16 @@ def test_one_that_ends_is_seen_and_fails_the_test_whose_lab_it_is_of(dockerd: Da
     assert "the last word" in str(checks["It dies"])
 
 
+def ends(file: Path) -> None:
+    """It may end a moment after `up` has looked at it, and is then told by whoever looks next."""
+    with Lab.up(file, name=live.unique_name("ends")) as made:
+        container = made["c"].container
+        assert container
+        until(lambda: not container.contained.lives())
+        why = f"it {container.state()}: stay in the foreground\n{container.last_lines()}"
+        raise StepError("go on", "c", why=why)
+
+
 @pytest.mark.parametrize(
     ("command", "image", "said"),
     [
@@ -276,12 +286,7 @@ def test_a_command_that_does_not_go_on_fails_up_with_its_last_lines_and_leaves_n
     dockerd: Daemon, tmp_path: Path, command: list[str], image: str, said: list[str]
 ) -> None:
     with pytest.raises(StepError) as caught:
-        while True:  # it may end a moment after it was looked at
-            with Lab.up(one(tmp_path, command, image), name=live.unique_name("ends")) as made:
-                assert made["c"].container
-                until(lambda: not made["c"].container.contained.lives())
-                state = made["c"].container.state()
-                raise StepError("run on", "c", why=f"it {state}: stay in the foreground\n{made['c'].container.last_lines()}")
+        ends(one(tmp_path, command, image))
     assert all(each in str(caught.value) for each in said), caught.value
 
 
