@@ -105,6 +105,17 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True)
+class Docker:
+    """The daemon that containers are asked of. `program` is dockerd's path, or nothing; `why` says why no daemon answers at
+    `address`, and is empty where one does, of this `version`."""
+
+    address: str = ""
+    program: str = ""
+    version: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """`settings` are sysctls by their names, those that this kernel has and shows; `scratch` the same as a new namespace shows
     them. `deviations` are settings that new namespaces copy from this host, unlike the kernel's own. `managers` are
@@ -122,5 +133,6 @@ class Facts:
     scratch: frozenset[str] = frozenset()
     deviations: tuple[str, ...] | None = None
     managers: tuple[str, ...] = ()
+    docker: Docker = field(default_factory=Docker)
     processes: int | None = None
     files: int | None = None

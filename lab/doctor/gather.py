@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.doctor import programs, scenarios, trial
-from lab.doctor.facts import Caller, Facts, Kernel, Surroundings, Trial
+from lab.doctor.facts import Caller, Docker, Facts, Kernel, Surroundings, Trial
 from lab.doctor.surroundings import container, lockdown, wsl
 from lab.sysctls import sysctl_parts
 
@@ -59,9 +59,23 @@ def gather() -> Facts:
             scratch=scratch,
             deviations=deviations,
             managers=managers(),
+            docker=docker(),
             processes=processes(),
             files=_finite(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         )
+
+
+def docker() -> Docker:
+    """Asked as lab asks it for containers."""
+    from lab.errors import HostError
+    from lab.substrate import contained, containers
+
+    address, program = contained.address(contained.which()), programs.where("dockerd")
+    try:
+        with containers.Docker() as daemon:
+            return Docker(address, program, daemon.version())
+    except HostError as error:
+        return Docker(address, program, why=error.problems[0].message.rpartition(": ")[2])
 
 
 class _Trial:

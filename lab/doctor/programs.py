@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lab.doctor.facts import Facts, Program
-from lab.doctor.finding import Finding, Section, lacking, ok
+from lab.doctor.finding import Finding, Section, lacking, note, ok
 from lab.services import environment
 
 if TYPE_CHECKING:
@@ -34,6 +34,20 @@ LACKING_ELSEWHERE = lacking(
     "not installed",
     "not possible: {wanted}",
     "there is no apt-get here: install what Debian calls {package} with this system's own packages",
+)
+
+DOCKER = ok("docker.there", "Docker {version} answers at {address}", "for nodes of kind container")
+DOCKER_SILENT = note(
+    "docker.silent",
+    "no daemon at {address}: {why}",
+    "nodes of kind container cannot be made",
+    "start it: systemctl start docker, or name another daemon by DOCKER_HOST",
+)
+DOCKER_LACKING = note(
+    "docker.lacking",
+    "not installed, and no daemon at {address}",
+    "nodes of kind container cannot be made",
+    "apt-get install docker.io",
 )
 
 
@@ -77,3 +91,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     for program in facts.programs:
         holes = {"wanted": ", ".join(program.wanted), "package": program.package, "path": program.path}
         yield (INSTALLED if program.path else sentence).about(Section.PROGRAMS, program.name, **holes)
+    if (docker := facts.docker).address:
+        said = DOCKER if not docker.why else DOCKER_SILENT if docker.program else DOCKER_LACKING
+        holes = {"address": docker.address, "version": docker.version, "why": docker.why}
+        yield said.about(Section.PROGRAMS, "docker", **holes)

@@ -49,7 +49,7 @@ _GATED_WITHIN = 30.0
 _ENDED_WITHIN = 60.0
 _LOOK_AGAIN = 0.005
 _LAST_LINES = 20
-_START_IT = "start it (systemctl start docker), name another by DOCKER_HOST, or install it: lab doctor --install docker.io"
+_START_IT = "start it (systemctl start docker), name another by DOCKER_HOST, or install it: apt-get install docker.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ class Docker:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+
+    def version(self) -> str:
+        return str(self._api.version()["Version"])
 
     # Images.
 
@@ -201,15 +204,16 @@ class Docker:
         """Waits until the gate runs: that its executable is the very file in the lab's tree proves that the process is of this
         host, and the container's."""
         ours, deadline = (wish.folder / "gate" / "gate").stat(), time.monotonic() + _GATED_WITHIN
-        while True:
-            end = self.end(number)
-            if end is None or not end.pid:
-                raise ContainerError(f"it ended before its gate was there\n{_indented(self.log(number, _LAST_LINES))}")
+        end = self.end(number)
+        while end is not None and end.pid:
             if executes(end.pid, ours):
                 return read_of(wish, number, end.pid, self.which)
             if time.monotonic() >= deadline:
                 raise ContainerError(f"Docker's containers are no processes of this host: is {address(self.which)} another's?")
             time.sleep(_LOOK_AGAIN)
+            if not Path(f"/proc/{end.pid}").exists():
+                end = self.end(number)
+        raise ContainerError(f"it ended before its gate was there\n{_indented(self.log(number, _LAST_LINES))}")
 
     # Afterwards.
 

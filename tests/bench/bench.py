@@ -31,7 +31,7 @@ from rich.markup import escape
 from rich.table import Table
 from rows import REGISTER, Row
 
-MODULES = ("bench_create", "bench_commands", "bench_mininet", "bench_start", "bench_memory")
+MODULES = ("bench_create", "bench_commands", "bench_mininet", "bench_start", "bench_memory", "bench_containers")
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from scapy.layers.inet6 import ICMPv6EchoReply
 from support.commands import LAB, Said, lab, started, well
-from support.dockerd import IMAGE, Daemon, daemon
+from support.dockerd import IMAGE, Daemon, archive, daemon, program
 from support.mortal import Mortals, Order
+from support.registry import registry
 from support.world import look, until_as
 
 from lab import HostError, Lab, StepError, TopologyError, live, plan, recipe, state, undo
@@ -265,6 +266,16 @@ def test_one_that_ends_is_seen_and_fails_the_test_whose_lab_it_is_of(dockerd: Da
     assert "the last word" in str(checks["It dies"])
 
 
+def ends(file: Path) -> None:
+    """It may end a moment after `up` has looked at it, and is then told by whoever looks next."""
+    with Lab.up(file, name=live.unique_name("ends")) as made:
+        container = made["c"].container
+        assert container
+        until(lambda: not container.contained.lives())
+        why = f"it {container.state()}: stay in the foreground\n{container.last_lines()}"
+        raise StepError("go on", "c", why=why)
+
+
 @pytest.mark.parametrize(
     ("command", "image", "said"),
     [
@@ -276,12 +287,7 @@ def test_a_command_that_does_not_go_on_fails_up_with_its_last_lines_and_leaves_n
     dockerd: Daemon, tmp_path: Path, command: list[str], image: str, said: list[str]
 ) -> None:
     with pytest.raises(StepError) as caught:
-        while True:  # it may end a moment after it was looked at
-            with Lab.up(one(tmp_path, command, image), name=live.unique_name("ends")) as made:
-                assert made["c"].container
-                until(lambda: not made["c"].container.contained.lives())
-                state = made["c"].container.state()
-                raise StepError("run on", "c", why=f"it {state}: stay in the foreground\n{made['c'].container.last_lines()}")
+        ends(one(tmp_path, command, image))
     assert all(each in str(caught.value) for each in said), caught.value
 
 
@@ -444,6 +450,21 @@ def test_an_image_that_docker_has_not_is_told_at_its_place_and_never_pulled(dock
     assert "Docker has no image no/such-image:1" in said.stderr
     assert "docker pull no/such-image:1; or write pull: true" in said.stderr
     assert lab("validate", file).status == 3
+
+
+def test_an_image_is_pulled_where_the_file_says_so_and_only_there(dockerd: Daemon, tmp_path: Path) -> None:
+    with registry(archive(program(), "sleep", [], {}), ["/sleep", "1000"]) as image:
+        file = tmp_path / "pulled.yaml"
+        file.write_text(f"name: p\nnodes: {{c: {{kind: container, image: '{image}'}}}}\n")
+        with pytest.raises(HostError, match="Docker has no image"):
+            Lab.up(file, name=live.unique_name("pulled"))
+        file.write_text(f"name: p\nnodes: {{c: {{kind: container, image: '{image}', pull: true}}}}\n")
+        with Lab.up(file, name=live.unique_name("pulled")) as made:
+            made["c"].run(["/sleep", "0"])
+    with dockerd.client() as client:
+        client.images.remove(image)
+    with pytest.raises(HostError, match="Docker could not pull the image"):
+        Lab.up(file, name=live.unique_name("pulled"))
 
 
 def test_where_no_daemon_answers_it_is_said_with_what_to_do(dockerd: Daemon, tmp_path: Path) -> None:

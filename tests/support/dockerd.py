@@ -116,35 +116,41 @@ def _until_ready(made: Daemon, process: subprocess.Popen[bytes]) -> None:
 
 
 def _import_images(made: Daemon) -> None:
-    busybox = Path(shutil.which("busybox") or "/bin/busybox")
+    busybox = program()
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     users = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/:/bin/sh\n"
     with made.client() as client:
         for name, data in (
-            (IMAGE, _archive(busybox, "bin/busybox", [f"bin/{each}" for each in applets], {"etc/passwd": users})),
-            (BARE, _archive(busybox, "sleep", [], {})),
+            (IMAGE, archive(busybox, "bin/busybox", [f"bin/{each}" for each in applets], {"etc/passwd": users})),
+            (BARE, archive(busybox, "sleep", [], {})),
         ):
             repository, _, tag = name.partition(":")
             client.api.import_image_from_data(data, repository, tag, changes=['CMD ["sh"]'] if name == IMAGE else None)
 
 
-def _archive(program: Path, place: str, links: list[str], files: dict[str, bytes]) -> bytes:
+def program() -> Path:
+    """The host's busybox, which is linked statically."""
+    return Path(shutil.which("busybox") or "/bin/busybox")
+
+
+def archive(program: Path, place: str, links: list[str], files: dict[str, bytes]) -> bytes:
+    """A root directory as a tar archive: a program, links to it, and files."""
     held = io.BytesIO()
-    with tarfile.open(fileobj=held, mode="w") as archive:
+    with tarfile.open(fileobj=held, mode="w") as made:
         for folder in ("bin", "etc", "tmp", "www") if links else ():
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o777 if folder == "tmp" else 0o755
-            archive.addfile(entry)
-        archive.add(program.resolve(), place)
+            made.addfile(entry)
+        made.add(program.resolve(), place)
         for link in links:
             if link != place:
                 entry = tarfile.TarInfo(link)
                 entry.type, entry.linkname = tarfile.SYMTYPE, f"/{place}"
-                archive.addfile(entry)
+                made.addfile(entry)
         for name, data in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
+            made.addfile(entry, io.BytesIO(data))
     return held.getvalue()
 
 

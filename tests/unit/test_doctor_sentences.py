@@ -13,7 +13,7 @@ import pytest
 
 import lab.doctor
 from lab.doctor import kernel, privileges, programs, scenarios, settings
-from lab.doctor.facts import Caller, Experiment, Facts, Kernel, Needs, Program, Surroundings
+from lab.doctor.facts import Caller, Docker, Experiment, Facts, Kernel, Needs, Program, Surroundings
 from lab.doctor.finding import Finding, Sentence, Verdict
 from lab.doctor.judge import blame, judge
 from lab.substrate.features import Answer
@@ -24,6 +24,7 @@ ORDINARY_STEPS = ("user", "map", *ROOT_STEPS)
 WELL = dict.fromkeys(ORDINARY_STEPS, 0)
 EVERY = frozenset({"CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SYSLOG"})
 
+SOCKET = "unix:///var/run/docker.sock"
 THERE, ABSENT = Answer(True, 1e-5), Answer(False, 1e-5)
 UNTRIED = Answer(None, 1e-5, "Operation not permitted")
 DEFAULTS = {
@@ -55,6 +56,7 @@ ROOT = Facts(
     settings=DEFAULTS,
     scratch=frozenset({"net.ipv4.icmp_msgs_per_sec"}),
     deviations=(),
+    docker=Docker(SOCKET, "/usr/sbin/dockerd", "20.10"),
     processes=32768,
     files=4096,
 )
@@ -157,6 +159,9 @@ CASES: dict[str, Facts] = {
     "program.there": ROOT,
     "program.lacking": replace(NO_APT, around=ROOT.around),
     "program.lacking-without-apt": NO_APT,
+    "docker.there": ROOT,
+    "docker.silent": replace(ROOT, docker=Docker(SOCKET, "/usr/sbin/dockerd", why="Connection refused")),
+    "docker.lacking": replace(ROOT, docker=Docker(SOCKET, why="No such file or directory")),
     "scenario.runs": ROOT,
     "scenario.no-log": ordinary(kernel_log=LOG_CLOSED),
     "scenario.lacks-feature": answers(bridge=ABSENT),
