@@ -123,6 +123,7 @@ def _configured(root: Path) -> Iterator[str]:
     if certificates.is_dir():
         shutil.copytree(certificates, root / _CERTIFICATES, dirs_exist_ok=True)
     sections = _pips_configuration()
+    sections.setdefault("install", {})["no-compile"] = "true"  # most of what it would write is never loaded here
     for section, keys in sections.items():
         with (root / "etc/pip.conf").open("a") as file:
             file.write("".join([f"[{section}]\n", *(f"{key} = {value}\n" for key, value in keys.items())]))
@@ -135,7 +136,7 @@ def _folder(path: str) -> str:
     return str(Path(path).parent if Path(path).name == "simple" else path)
 
 
-def _pips_configuration() -> Mapping[str, Mapping[str, str]]:
+def _pips_configuration() -> dict[str, dict[str, str]]:
     """By section; what the environment says (`:env:`) counts for every command."""
     found: dict[str, dict[str, str]] = {}
     for line in host(sys.executable, "-m", "pip", "config", "list").splitlines():
