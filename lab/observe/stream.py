@@ -123,7 +123,7 @@ class Stream(Progress):
         sock.settimeout(5.0)
         sock.connect(self._server)
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self._patience * 1000))
+        self.give_up_after(self._patience)
         self.source = sock.getsockname()[0]
 
     def __exit__(self, *_: object) -> None:
@@ -133,6 +133,10 @@ class Stream(Progress):
 
     def __str__(self) -> str:
         return f"the connection of {self.source} to {self._server[0]}"
+
+    def give_up_after(self, patience: float) -> None:
+        """From now on the connection dies that many seconds after something sent was not acknowledged; never, if 0."""
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(patience * 1000))
 
     def wait_on(self, within: float = 10.0) -> None:
         """Until some records that are sent from now on are back. Raises ConditionTimeout, also where the connection died."""

@@ -181,7 +181,7 @@ def mounted(lab: Lab, options: str = "", env: Mapping[str, str] | None = None) -
         yield address
     finally:
         client.run(["umount", "--force", MOUNTED])  # also where the server is out of reach
-    lab["server"].wait(lambda: not askers(lab), what="the client's connection is closed")
+    lab["server"].wait(lambda: not askers(lab), 30, "the client's connection is closed")
 
 
 def askers(lab: Lab) -> set[str]:

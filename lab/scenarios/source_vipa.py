@@ -65,7 +65,7 @@ CONVERGES_WITHIN = {"short": 30.0, "plain": 120.0}
 MIN_LS_INTERVAL = 5  # seconds between two makings of the same LSA (RFC 2328, appendix B), which BIRD keeps to
 AT_ONCE = {"frr": 2.5, "bird": 6.0}
 """Seconds that a failure of which the kernel tells may cost: BIRD computes once a second, TCP waits twice as long."""
-PATIENCE = {"frr": 4.0, "bird": 12.0}
+PATIENCE = {"frr": 3.0, "bird": 12.0}
 """Seconds after which a connection is given up that nobody acknowledges anything of."""
 UNREACHABLE = {errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH}
 """How a connection dies: at the end of its patience, with the reason for which the last try failed if there is one."""
@@ -357,11 +357,12 @@ def test_a_masqueraded_connection_dies_with_its_card(lab: Lab) -> None:
 def test_a_connection_translated_to_the_vipa_outlives_a_card_that_goes_down_and_not_its_address(lab: Lab) -> None:
     """Translated to the VIPA a connection over IPv4 goes on when its card is set down, and dies when the card is deleted."""
     converged(lab)
-    patience = 2 * PATIENCE[daemon(lab)]
-    with streams(lab, patience) as both:
+    patience = PATIENCE[daemon(lab)]
+    with streams(lab, 2 * patience) as both:
         assert sources(both) == CARD
         down(lab, "eth0")
         both["IPv4"].wait_on(WAITS_LONGER)
+        both["IPv4"].give_up_after(patience)
         deleted(lab, "eth0")
         both["IPv4"].wait_dead(4 * patience)
 

@@ -62,6 +62,12 @@ def test_an_nfs_mount_outlives_its_card_by_the_vipa_alone() -> None:
 
 
 @pytest.mark.soak
+def test_the_nfs_server_serves_over_both_families_and_after_it_was_killed() -> None:
+    said = inside.run(inside.GUEST / "nfsd.py")
+    assert said.status == 0, not_held(said)
+
+
+@pytest.mark.soak
 def test_mounts_and_bonds_with_the_cause_removed() -> None:
     causes: list[tuple[tuple[str, ...], dict[str, object], set[str]]] = [
         ((NFS_NOT_ON, MOUNTS, BOND_ON, BOND_NOT_ON), {}, set()),

@@ -11,7 +11,7 @@ from lab.kernels import fetch
 from support.commands import REPOSITORY, Said, lab
 
 GUEST = REPOSITORY / "tests" / "guest"
-SECONDS = 600.0
+SECONDS = 1200.0
 Run = tuple[Sequence[str], Mapping[str, object]]
 """The names that `lab run` gets, and the parameters that are set."""
 
