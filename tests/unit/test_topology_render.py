@@ -188,11 +188,8 @@ def test_a_renderer_cannot_fork_or_dump_core_and_its_memory_is_bounded() -> None
     with Renderer() as renderer:
         renderer.send(ENDLESS, {})
         wait_until_started(renderer)
-        found = Path(f"/proc/{pid_of(renderer)}/limits").read_text()
-    rows = {line[:26].strip(): line[26:].split()[0] for line in found.splitlines()}
-    assert rows["Max address space"] == str(limits.MEMORY)
-    assert rows["Max core file size"] == rows["Max processes"] == "0"
-    assert rows["Max cpu time"] == str(limits.CPU)
+        found = limits_of(renderer)
+    assert {name: found[name] for name in LIMITS} == {name: (wanted,) for name, wanted in LIMITS.items()}
 
 
 def test_a_renderer_is_given_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,9 +311,22 @@ def wait_until_started(renderer: Renderer) -> None:
     """Until the child took its leash's byte: by then its limits stand. Bounded by its own deadline."""
     poll = select.poll()
     poll.register(pidfd_of(renderer), select.POLLIN)
-    command = Path(f"/proc/{pid_of(renderer)}/limits")
-    while str(limits.MEMORY) not in command.read_text():
+    while any(wanted not in limits_of(renderer)[name] for name, wanted in LIMITS.items()):
         assert not poll.poll(1), "it ended before its limits stood"
+
+
+LIMITS = {
+    "Max address space": str(limits.MEMORY),
+    "Max core file size": "0",
+    "Max processes": "0",
+    "Max cpu time": str(limits.CPU),
+}
+
+
+def limits_of(renderer: Renderer) -> dict[str, tuple[str, ...]]:
+    """Name -> the soft limit, by proc(5)."""
+    lines = Path(f"/proc/{pid_of(renderer)}/limits").read_text().splitlines()
+    return {line[:26].strip(): tuple(line[26:].split()[:1]) for line in lines}
 
 
 def gone(pidfd: int, seconds: float) -> bool:
