@@ -16,6 +16,7 @@ from lab import __version__
 
 pytestmark = pytest.mark.root
 
+RUN = 120.0  # seconds for two checks on a busy machine, one of which waits two
 WRITTEN = ["network.yaml", "test_network.py", ".github/workflows/lab.yml"]
 
 
@@ -23,10 +24,10 @@ def test_the_start_holds_by_lab_run_and_by_pytest(tmp_path: Path) -> None:
     folder = tmp_path / "my network" / "first"
     said = well("new", folder)
     assert said.stdout.splitlines() == [*(f"{folder}/{name}" for name in WRITTEN), f"next: lab run '{folder}'"]
-    said = lab("run", folder)
+    said = lab("run", folder, timeout=RUN)
     assert (said.status, said.stdout.splitlines()[-1][:9]) == (0, "2 held, i"), said.stdout
     argv = [sys.executable, "-m", "pytest", "--strict-markers", "-W", "error"]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=RUN, check=False)
     assert re.search(r"^=+ 2 passed", done.stdout, re.MULTILINE), done.stdout
 
 
@@ -34,7 +35,7 @@ def test_its_claims_can_fail(tmp_path: Path) -> None:
     """Where the cause is taken away from both, what it brings about is not there; where it is there in both, it is."""
     well("new", tmp_path / "a")
     for forwarding, failed in ((0, "test_the_client_reaches_the_server"), (1, "test_without_forwarding_the_router_refuses")):
-        said = lab("run", tmp_path / "a", "--set", f"forwarding={forwarding}", "-f", "json")
+        said = lab("run", tmp_path / "a", "--set", f"forwarding={forwarding}", "-f", "json", timeout=RUN)
         outcomes = {check["name"]: check["outcome"] for check in said.json("run")["checks"]}
         assert [name for name, outcome in outcomes.items() if outcome == "failed"] == [failed]
 
