@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,17 +77,19 @@ def _outside(settings: Settings, scenario: Sequence[str]) -> int:
         raise TopologyError("debug holds the kernel of a guest, and none is named", "name one: --kernel 6.1")
     from lab import guest, kernels, runner
     from lab.guest import choose
+    from lab.kernels import cache
 
     assert settings.kernel is not None
     runner.targets(scenario)
     kernel, wished = kernels.find(settings.kernel), guests.wishes(settings, {})
-    with tempfile.TemporaryDirectory(prefix="lab-debug-") as folder, contextlib.ExitStack() as shown:
-        wished = dataclasses.replace(wished, debugger=Path(folder, "gdb"))
+    with cache.scratch(cache.root()) as folder, contextlib.ExitStack() as shown:
+        socket = folder / "gdb"
+        wished = dataclasses.replace(wished, debugger=socket)
         choose.substrates(kernel, wished)
         symbols = _symbols(settings, kernel, wished)
 
         def tell(words: str) -> None:
-            _tell(settings, words, symbols, Path(folder, "gdb"), shown)
+            _tell(settings, words, symbols, socket, shown)
 
         status = guest.run(kernel, settings.argv, wishes=wished, tell=tell, ready=shown.close)
     settings.decided()
@@ -99,10 +100,11 @@ def _symbols(settings: Settings, kernel: Kernel, wished: Wishes) -> Symbols:
     from lab import guest
     from lab.guest import choose, symbols
     from lab.guest.spec import Substrate
+    from lab.kernels import cache
 
     def names() -> str:
-        with tempfile.TemporaryDirectory(prefix="lab-debug-") as folder, contextlib.ExitStack() as shown:
-            file, plain = Path(folder, "kallsyms"), dataclasses.replace(wished, debugger=None)
+        with cache.scratch(cache.root()) as folder, contextlib.ExitStack() as shown:
+            file, plain = folder / "kallsyms", dataclasses.replace(wished, debugger=None)
             guest.run(
                 kernel,
                 ["debug", "--names", str(file)],

@@ -31,7 +31,8 @@ from rich.markup import escape
 from rich.table import Table
 from rows import REGISTER, Row
 
-MODULES = ("bench_create", "bench_commands", "bench_mininet", "bench_start", "bench_memory", "bench_containers")
+PLAIN = ("bench_create", "bench_commands", "bench_mininet", "bench_start", "bench_memory")
+MODULES = (*PLAIN, "bench_containers", "bench_guests")
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
 
