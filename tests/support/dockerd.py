@@ -22,7 +22,7 @@ from typing import Any
 
 import docker
 
-from support.world import RUN_DIRECTORIES
+from support.world import DOCKER
 
 IMAGE = "busybox:lab"
 """busybox, with all its applets, and the user www (id 33)."""
@@ -61,7 +61,7 @@ class Daemon:
 @contextlib.contextmanager
 def daemon() -> Iterator[Daemon]:
     """While it runs, with its images; its containers are removed before it ends."""
-    folder = Path(f"{RUN_DIRECTORIES}docker-{os.getpid()}")
+    folder = Path(f"/run/{DOCKER}{os.getpid()}")
     folder.mkdir()
     group = f"/{folder.name}"
     try:
@@ -80,16 +80,9 @@ def daemon() -> Iterator[Daemon]:
 @contextlib.contextmanager
 def _process(folder: Path, group: str, log: Any) -> Iterator[subprocess.Popen[bytes]]:
     places = [f"--{name}={folder}/{name}" for name in ("data-root", "exec-root", "pidfile")]
+    grouped = [f"--cgroup-parent={group}", "--exec-opt=native.cgroupdriver=cgroupfs"]
     alone = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
-    argv = [
-        "dockerd",
-        "--host",
-        f"unix://{folder}/docker.sock",
-        *places,
-        *alone,
-        "--storage-driver=vfs",
-        f"--cgroup-parent={group}",
-    ]
+    argv = ["dockerd", "--host", f"unix://{folder}/docker.sock", *places, *grouped, *alone, "--storage-driver=vfs"]
     with subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *argv], stdout=log, stderr=log, start_new_session=True) as process:
         try:
             yield process

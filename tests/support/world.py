@@ -23,6 +23,8 @@ RUN_DIRECTORIES = "/run/lab-test-"
 """What the run directories of these tests begin with."""
 TEMPORARY = "LAB_TEST_TEMPORARY"
 """The variable that has this run's own temporary directory of pytest's; without it none is another run's."""
+DOCKER = "lab-test-docker-"
+"""What the control groups of these tests' Docker daemons begin with."""
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _SLAB = Path("/sys/kernel/slab/net_namespace")
 _GONE_WITHIN = 15.0  # seconds; the kernel needs some hundredths, but shares the processors
@@ -104,8 +106,13 @@ def _processes(others: set[str]) -> Iterator[str]:
         with contextlib.suppress(OSError, ValueError):
             namespace, said = _namespace(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
             helper = namespace == own and any(name in said for name in _HELPERS) and _is_ours(pid)
-            if helper or (namespace not in (own, *others) and not _of_another_test(pid)):
+            if (helper or (namespace not in (own, *others) and not _of_another_test(pid))) and not _of_docker(pid):
                 yield f"{pid} {said.replace(bytes(1), b' ').decode(errors='replace')}"
+
+
+def _of_docker(pid: str) -> bool:
+    """Of a container of tests, from before its namespace has a name; the test that has it asks Docker what is left."""
+    return DOCKER.encode() in Path(f"/proc/{pid}/cgroup").read_bytes()
 
 
 def _namespace(pid: str) -> str:
