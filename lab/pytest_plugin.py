@@ -371,7 +371,8 @@ def _skip(item: pytest.Item, why: str) -> NoReturn:
 def _up(item: pytest.Item, recipe: Recipe, keep: bool) -> Lab:
     """Skips where privilege or a feature is missing. One that may be kept does not end with this process."""
     from lab.errors import HostError
-    from lab.live import Lab, missing_features, unique_name
+    from lab.host import missing_features
+    from lab.live import Lab, unique_name
 
     try:
         return Lab.up(recipe, name=unique_name(recipe.topology.name), detach=keep)

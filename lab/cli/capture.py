@@ -43,11 +43,11 @@ def capture(
       lab capture monday client:eth0 --filter 'icmp6 or arp' -c 20
       lab capture monday client:eth0 > client.pcapng
     """
-    from lab import live
+    from lab import host, live
     from lab.observe import pcapng, wire
     from lab.observe.capture import Capture
 
-    live.require_root()
+    host.require_root()
     found = live.Lab.attach(lab)
     interfaces = found.interfaces(*where)
     program = wire.compiled(expression) if expression else ()

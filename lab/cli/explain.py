@@ -49,12 +49,12 @@ def explain(settings: Settings, lab: str, node: str, argv: tuple[str, ...]) -> i
 
     See also: lab exec, lab capture
     """
-    from lab import live
+    from lab import host, live
     from lab.errors import LabError
 
     start = Start(argv[1:] if argv[0] == "--" else argv, prompt.environment(lab, node))
     try:
-        live.require_root()
+        host.require_root()
         explained = live.Lab.attach(lab).explain()
         with explained, _aside(settings.json):
             status = labs.execute(lab, node, start, plain=settings.json)

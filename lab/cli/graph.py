@@ -60,14 +60,14 @@ def graph(settings: Settings, subject: str, drawn_as: str, output: Path | None, 
 
 
 def _picture(subject: str, params: Mapping[str, object]) -> Picture:
-    from lab import live, recipe
+    from lab import host, live, recipe
     from lab.drawing import picture
 
     if subject.endswith((".yaml", ".yml")) or "/" in subject or subject not in _living():
         return picture.of(recipe.read(subject, params).topology)
     if params:
         raise TopologyError(f"lab {subject!r} is up: its parameters stand", "name its file, or leave --set away")
-    live.require_root()
+    host.require_root()
     return picture.of_lab(live.Lab.attach(subject))
 
 

@@ -42,9 +42,9 @@ def down(settings: Settings, lab: str) -> None:
 
     See also: lab ls, lab prune
     """
-    from lab import live
+    from lab import host, live
 
-    live.require_root()
+    host.require_root()
     with progress.line(settings, lambda: f"taking lab {lab} down"):
         live.take_down(live.find(lab), lab)
     if settings.json:
@@ -107,10 +107,10 @@ def inspect(settings: Settings, lab: str) -> None:
 
     See also: lab ls, lab wait
     """
-    from lab import live
+    from lab import host, live
     from lab.substrate.netlink import dump
 
-    live.require_root()
+    host.require_root()
     found = live.Lab.attach(lab)
     states = {node.name: dump.read(node.ns) for node in found}
     switches = found.switches()
@@ -236,9 +236,9 @@ def execute(lab: str, node: str, start: Start, plain: bool = False) -> int:
 
 
 def _attached(name: str) -> Lab:
-    from lab import live
+    from lab import host, live
 
-    live.require_root()
+    host.require_root()
     return live.Lab.attach(name)
 
 
@@ -257,9 +257,9 @@ def prune(settings: Settings) -> None:
 
     See also: lab ls, lab down
     """
-    from lab import live, undo
+    from lab import host, undo
 
-    live.require_root()
+    host.require_root()
     silent = settings.json or settings.verbosity < 0
     gone: list[object] = [*undo.prune(lambda each: silent or print(f"{each.name}: {each.why}: removed"))]
     gone += guests.prune(lambda name, why: silent or print(f"{name}: {why}: removed"))

@@ -37,9 +37,9 @@ class Building:
     @cached_property
     def _steps(self) -> int:
         """Planned once more, since only a lab that takes its time is asked for it."""
-        from lab import live
+        from lab import host
 
-        return len(live.planned(self.recipe).steps) if self.recipe else 0
+        return len(host.planned(self.recipe).steps) if self.recipe else 0
 
     def __str__(self) -> str:
         if self.recipe is None:

@@ -105,9 +105,9 @@ def _elsewhere(settings: Settings) -> dict[str, Any]:
 def _without_root(settings: Settings, keep_on_failure: bool) -> int | None:
     """None where the command goes on in this process: root's, or one that is root in a user namespace by now."""
     if os.geteuid() == 0:
-        from lab import live
+        from lab import host
 
-        live.require_root()
+        host.require_root()
         return None
     if keep_on_failure:
         what = "--keep-on-failure needs root: without it the labs are in a user namespace, which ends with the command"

@@ -153,10 +153,10 @@ def send(settings: Settings, /, lab: str, where: str, within: float | None, coun
 
     See also: lab capture, lab exec
     """
-    from lab import live
+    from lab import host, live
 
     wish = _wish(**wished)
-    live.require_root()
+    host.require_root()
     found = live.Lab.attach(lab)
     (interface,) = found.interfaces(where)
     node = found[interface.node]

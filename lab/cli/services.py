@@ -47,9 +47,9 @@ def logs(settings: Settings, lab: str, node: str, service: str | None, lines: in
 
     See also: lab inspect, lab wait
     """
-    from lab import live
+    from lab import host, live
 
-    live.require_root()
+    host.require_root()
     chosen = _chosen(live.Lab.attach(lab)[node], service)
     if settings.json and not follow:
         envelope("logs", {name: _last(each.log.splitlines(), lines) for name, each in chosen.items()})

@@ -67,10 +67,10 @@ def _lacking(found: Recipe) -> bool | None:
     """None where nothing could be tried. Raises HostError with all that is missing."""
     if os.geteuid() != 0:
         return None
-    from lab import live
+    from lab import host
     from lab.errors import HostError
 
-    if problems := live.missing_features(found) + live.missing_programs(found) + live.missing_images(found):
+    if problems := host.missing_features(found) + host.missing_programs(found) + host.missing_images(found):
         raise HostError(problems)
     return False
 
@@ -119,9 +119,9 @@ def plan(settings: Settings, topology: str, params: dict[str, object]) -> None:
 
     See also: lab up
     """
-    from lab import live, recipe
+    from lab import host, recipe
 
-    steps = live.planned(recipe.read(topology, params)).steps
+    steps = host.planned(recipe.read(topology, params)).steps
     if settings.json:
         envelope("plan", [{"number": at, "node": step.node, "step": step.describe()} for at, step in enumerate(steps, 1)])
         return

@@ -68,10 +68,10 @@ def wait(settings: Settings, lab: str, condition: tuple[str, ...], timeout: floa
 
     See also: lab inspect, lab exec
     """
-    from lab import live
+    from lab import host, live
     from lab.observe import spoken
 
-    live.require_root()
+    host.require_root()
     found = live.Lab.attach(lab)
     start = time.monotonic()
     sentence = spoken.read(condition, list(found.nodes), _runner(found, start + timeout))

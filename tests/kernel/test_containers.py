@@ -19,7 +19,7 @@ from support.mortal import Mortals, Order
 from support.registry import registry
 from support.world import look, until_as
 
-from lab import HostError, Lab, StepError, TopologyError, live, plan, recipe, state, undo
+from lab import HostError, Lab, StepError, TopologyError, host, live, plan, recipe, state, undo
 from lab.plan import Step
 from lab.substrate import contained
 from lab.substrate.containers import Docker
@@ -382,7 +382,7 @@ def test_a_fault_before_any_step_of_a_container_undoes_all_that_was_made(
     file = tmp_path / "two.yaml"
     file.write_text("name: two\ndefaults: {nodes: {kind: container, image: 'busybox:lab'}}\nnodes: {a: {}, b: {}}\n")
     found, before = recipe.read(file), look()
-    steps = [at for at, step in enumerate(live.planned(found).steps) if isinstance(step, kind)]
+    steps = [at for at, step in enumerate(host.planned(found).steps) if isinstance(step, kind)]
     fails_before(steps[-1], found)
     until_as(before)
 

@@ -11,7 +11,7 @@ import pytest
 from support.commands import lab as command
 from support.world import look
 
-from lab import HostError, Lab, TopologyError, live, recipe
+from lab import HostError, Lab, TopologyError, host, live, recipe
 from lab.substrate import features
 
 pytestmark = pytest.mark.root
@@ -219,7 +219,7 @@ def test_everything_that_is_missing_is_told_at_once(topology: Write) -> None:
     text = "name: {name}\nnodes:\n  a:\n    interfaces:\n      d: {{kind: dummy}}\n      v: {{kind: vrf, table: 7}}\n"
     lines = {"dummy": 5, "vrf": 6}
     missing = features.missing(lines)
-    problems = live.missing_features(recipe.read(topology(text)))
+    problems = host.missing_features(recipe.read(topology(text)))
     assert [problem.place and problem.place.line for problem in problems] == [lines[each] for each in sorted(missing)]
 
 
@@ -272,8 +272,8 @@ def test_a_dummy_that_may_be_otherwise_is_made_of_what_the_kernel_has(topology: 
 
 def test_a_feature_that_a_file_asks_for_is_missed_by_its_name(topology: Write) -> None:
     text = "name: {name}\nneeds: [bond, nfsd, bridge]\nnodes: {{a: {{}}}}\n"
-    problems = live.missing_features(recipe.read(topology(text)))
+    problems = host.missing_features(recipe.read(topology(text)))
     missing = [name for name in ("bond", "nfsd", "bridge") if features.missing([name])]
     assert [problem.message for problem in problems] == [f"this kernel has no {name}" for name in missing]
     with pytest.raises(TopologyError, match="no kernel has a feature 'nfds'"):
-        live.missing_features(recipe.read(topology("name: {name}\nneeds: nfds\nnodes: {{a: {{}}}}\n")))
+        host.missing_features(recipe.read(topology("name: {name}\nneeds: nfds\nnodes: {{a: {{}}}}\n")))

@@ -9,7 +9,7 @@ import pytest
 from support.commands import well
 from support.topologies import ALONE, EVERY_STEP, PAIR
 
-from lab import HostError, Lab, live, plan, recipe
+from lab import HostError, Lab, host, live, plan, recipe
 from lab.plan import Step
 from lab.topology.shipped import shipped_topologies
 
@@ -34,11 +34,11 @@ def test_up_does_the_steps_that_plan_prints(topology: Write, text: str) -> None:
 @pytest.mark.parametrize("file", shipped_topologies().values(), ids=list(shipped_topologies()))
 def test_up_does_the_planned_steps_of_each_shipped_topology(file: Path) -> None:
     found = recipe.read(file)
-    if live.missing_features(found):
+    if host.missing_features(found):
         with pytest.raises(HostError, match="this kernel has no"):
             done_by_up(file)
         return
-    planned = live.planned(found).steps
+    planned = host.planned(found).steps
     assert [step.describe() for step in done_by_up(file)] == [step.describe() for step in planned]
 
 

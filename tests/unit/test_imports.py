@@ -24,7 +24,7 @@ STAGES = (
     ("lab.undo",),
     ("lab.observe",),
     ("lab.services",),
-    ("lab.node",),
+    ("lab.node", "lab.host"),
     ("lab.live",),
     ("lab",),
     ("lab.report", "lab.scenarios", "lab.drawing", "lab.new"),
