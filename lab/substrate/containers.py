@@ -85,8 +85,13 @@ class Docker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        """A daemon that ends, or says nothing more, in the middle of the block: HostError."""
+        from requests.exceptions import RequestException
+
         self._client.close()
+        if isinstance(error, RequestException):
+            raise HostError(f"Docker at {address(self.which)} does not answer any more: {error}", _START_IT) from error
 
     def version(self) -> str:
         return str(self._api.version()["Version"])

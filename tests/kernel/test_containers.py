@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import requests
 from scapy.layers.inet6 import ICMPv6EchoReply
 from support.commands import LAB, Said, lab, started, well
 from support.dockerd import IMAGE, Daemon, archive, daemon, program
@@ -472,6 +474,21 @@ def test_where_no_daemon_answers_it_is_said_with_what_to_do(dockerd: Daemon, tmp
     said = lab("up", one(tmp_path, ["true"]), env={"DOCKER_HOST": nowhere})
     assert (said.status, f"no Docker daemon answers at {nowhere}: No such file or directory" in said.stderr) == (3, True)
     assert "systemctl start docker" in said.stderr
+
+
+def test_a_daemon_that_hangs_up_is_told(dockerd: Daemon, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening, pytest.raises(HostError, match=r"Docker .*docker\.sock"):
+        listening.bind(f"{tmp_path}/docker.sock")
+        listening.listen()
+        threading.Thread(target=hang_up, args=(listening, 2), daemon=True).start()
+        Docker({"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"})
+    with pytest.raises(HostError, match="does not answer any more"), Docker():
+        raise requests.exceptions.ConnectionError("it hung up")
+
+
+def hang_up(listening: socket.socket, times: int) -> None:
+    for _ in range(times):
+        listening.accept()[0].close()
 
 
 def test_who_may_not_use_the_socket_is_told(dockerd: Daemon) -> None:
