@@ -41,7 +41,7 @@ class Box:
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    with tempfile.TemporaryDirectory(prefix="lab-box-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lab-box-", dir=debian.place()) as folder:
         made = debian.made(Path(folder, "root"))
         made.bring("/vagrant", left_out())
         before = apt.enabling_links(made.root)
