@@ -64,8 +64,8 @@ def _accelerator(guest: Guest) -> Iterator[str]:
         return
     # What x86-64-v2 asks for, which some systems are built for, and no more: wider vectors are slow in software.
     yield from ("-accel", f"tcg,thread={'single' if guest.warp else 'multi'}", "-cpu", "Nehalem,+rdrand")
-    if guest.warp:
-        yield from ("-icount", "shift=4,sleep=off", "-rtc", "base=utc,clock=vm")
+    if guest.warp:  # four nanoseconds an instruction: about as long as they take in software
+        yield from ("-icount", "shift=2,sleep=off", "-rtc", "base=utc,clock=vm")
 
 
 def _debugger(guest: Guest) -> Iterator[str]:

@@ -23,4 +23,4 @@ def test_an_hour_of_waiting_takes_seconds_and_is_told_as_virtual(
     assert " s of virtual time" in said.stdout
     data = json.loads((tmp_path / "out.json").read_text())["data"]
     assert data["clock"] == "virtual"
-    assert data["seconds"] >= 3600
+    assert 3600 <= data["seconds"] < 3660  # reading files of the host is no reason for time to leap

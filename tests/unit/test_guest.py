@@ -100,7 +100,7 @@ def test_the_kernels_command_line_carries_variables_and_quotes_them() -> None:
 
 def test_virtual_time_is_one_thread_and_a_clock_of_the_guests_own() -> None:
     words = qemu.argv(replace(GUEST, warp=True, cpus=1), 5, 6)
-    assert after(words, "-icount") == ["shift=4,sleep=off"]
+    assert after(words, "-icount") == ["shift=2,sleep=off"]
     assert after(words, "-accel") == ["tcg,thread=single"]
     assert after(words, "-rtc") == ["base=utc,clock=vm"]
 
