@@ -16,7 +16,7 @@ import pytest
 import requests
 from scapy.layers.inet6 import ICMPv6EchoReply
 from support.commands import LAB, Said, lab, started, well
-from support.dockerd import IMAGE, Daemon, archive, daemon, program
+from support.dockerd import IMAGE, Daemon, archive, program
 from support.mortal import Mortals, Order
 from support.registry import registry
 from support.world import look, until_as
@@ -62,13 +62,6 @@ nodes:
   taken: {}
 """
 ONE = "name: one\nnodes: {{c: {{kind: container, image: '{image}', command: {command}}}}}\n"
-
-
-@pytest.fixture(scope="module")
-def dockerd(own_run_directory: Path) -> Iterator[Daemon]:
-    with daemon() as made, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", made.host)
-        yield made
 
 
 @pytest.fixture(autouse=True)
