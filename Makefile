@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 KERNELS := 6.1 uml-6.1
 export PYTHONDONTWRITEBYTECODE ?=
 
-.PHONY: all demo test test-first test-pure test-alone test-kernel test-guests test-commands ready soak bench lint packages clean help
+.PHONY: demo test test-first test-pure test-alone test-kernel test-guests test-commands ready soak bench lint clean help
 
 help:
 	@echo "make demo    set everything up and run the first experiment (root)"
@@ -29,11 +29,11 @@ demo: $(STAMP)
 	-@$(BIN)/lab kernels fetch $(KERNELS)
 	$(BIN)/lab run rp-filter
 
-# Most tests wait more than they work, and are run side by side. Those that compare the whole host before and after have it to
+# Most tests wait more than they work, and are run side by side. Those that compare or change the whole host have it to
 # themselves; so has tests/kernel in `make soak`, where namespaces that nothing names are counted too.
 E2E := $(filter-out tests/e2e/test_soak.py,$(wildcard tests/e2e/test_*.py))
-ALONE := $(patsubst %,tests/%.py,kernel/test_leak_check kernel/test_rollback e2e/test_cli e2e/test_doctor e2e/test_doctor_install \
-	e2e/test_hostile_files e2e/test_rootless)
+ALONE := $(patsubst %,tests/%.py,$(addprefix kernel/test_,baseline leak_check ownership rollback) \
+	$(addprefix e2e/test_,cli doctor doctor_install hostile_files rootless))
 GUESTS := tests/guest $(patsubst %,tests/e2e/test_%.py,elsewhere kernels scenario_vlan scenario_bonding)
 CHECK := $(PYTEST) -m "not soak" --durations=12 --durations-min=5
 # $(call beside,HOW,WHAT): side by side; what failed among neighbours is judged once more, alone, for the bounds of protocols are
@@ -74,6 +74,7 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python tools/packages.py test bench
+	-@$(BIN)/lab kernels fetch $(KERNELS) 5.10 6.12
 	@mkdir -p build
 	$(BIN)/python tests/bench/bench.py
 
