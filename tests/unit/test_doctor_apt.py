@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -190,17 +192,21 @@ def test_without_apt_the_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> 
         apt.install(["a", "b"])
 
 
-def test_an_interrupted_command_is_told_and_waited_for() -> None:
-    """A dpkg that is killed leaves packages half installed: what runs ends in its own way before the interrupt goes on."""
-    import signal
-    import tempfile
+INTERRUPTED = """
+import signal, sys
+from lab.doctor import apt
 
-    with tempfile.NamedTemporaryFile() as file:
-        script = f"trap 'echo ended > {file.name}; exit 0' INT; kill -INT {os.getpid()}; while :; do sleep 0.01; done"
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                apt._run(["sh", "-c", script])
-        finally:
-            signal.signal(signal.SIGINT, before)
-        assert file.read() == b"ended\n"
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    apt._run(["sh", "-c", sys.argv[1]])
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupted_command_is_told_and_waited_for(tmp_path: Path) -> None:
+    """A dpkg that is killed leaves packages half installed: what runs ends in its own way before the interrupt goes on."""
+    script = f"trap 'echo ended > {tmp_path}/said; exit 0' INT; kill -INT $PPID; while :; do sleep 0.01; done"
+    argv = [sys.executable, "-c", INTERRUPTED, script]  # where no other thread takes the signal
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, (tmp_path / "said").read_text()) == ("interrupted\n", "ended\n"), done.stderr
