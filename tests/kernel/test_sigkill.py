@@ -134,12 +134,13 @@ def test_prune_itself_may_be_killed(mortals: Mortals, topology: Write, name: str
     until_as(before)
 
 
-def test_prune_removes_what_a_death_at_any_moment_leaves(mortals: Mortals, topology: Write, name: str) -> None:
+@pytest.mark.parametrize("deaths", [12, pytest.param(100, marks=pytest.mark.soak)])
+def test_prune_removes_what_a_death_at_any_moment_leaves(mortals: Mortals, topology: Write, name: str, deaths: int) -> None:
     file, before = topology(EVERY_STEP), look()
     whole = mortals(Order("run", name, str(file))).seconds
     well("down", name)
     moments = random.Random(4711)
-    for number in range(50):
+    for number in range(deaths):
         after = moments.uniform(0, whole)
         fate = mortals(Order("run", name, str(file), after=after))
         well("prune")
