@@ -63,7 +63,8 @@ def test_the_topology_of_the_readme_is_valid(tmp_path: Path) -> None:
 def test_every_command_that_the_readme_names_exists() -> None:
     from lab.cli.app import cli
 
-    named = set(re.findall(r"(?:^    (?:\$ sudo )?|`|; )lab (?:--kernel \S+ )?([a-z-]+)(?=[ `\n])", README, re.MULTILINE))
+    called = r"(?:^    (?:\$ sudo )?|`|; )lab (?:--kernel \S+ )?(?:--untrusted )?([a-z-]+)(?=[ `\n])"
+    named = set(re.findall(called, README, re.MULTILINE))
     named -= {name for name, _ in SHIPPED}  # the answer of `lab up` begins so too
     assert {"up", "down", "run"} <= named <= set(cli.commands), named - set(cli.commands)
 
