@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from lab.observe.capture import Interface
     from lab.observe.explain.watch import Explainer
     from lab.observe.wire import Wire
-    from lab.plan import Plan, Stage, StartContainer, Step
+    from lab.plan import Plan, Stage
     from lab.recipe import Recipe
     from lab.roles.spec import ServiceSpec
     from lab.services.container import Container
     from lab.services.living import Service
+    from lab.steps import StartContainer, Step
     from lab.substrate.contained import Contained
     from lab.substrate.inits import Init, Spawner
     from lab.substrate.ovsdb import Switch

@@ -12,8 +12,8 @@ from lab.report.progress import Line
 from lab.report.progress import line as on
 
 if TYPE_CHECKING:
-    from lab.plan import Step
     from lab.recipe import Recipe
+    from lab.steps import Step
 
 
 def line(settings: Settings, text: Callable[[], str]) -> Line:

@@ -13,8 +13,8 @@ from lab.cli.options import Settings, common, sets, settings
 from lab.cli.show import envelope, say
 
 if TYPE_CHECKING:
-    from lab.plan import Step
     from lab.recipe import Recipe
+    from lab.steps import Step
 
 _file = click.argument("topology", metavar="FILE|NAME")
 

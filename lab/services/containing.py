@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lab import state
 from lab.errors import HostError, Problem, StepError
-from lab.plan import OpenGate, RunCommand, StartContainer
 from lab.recipe import bind_source, in_file_order
+from lab.steps import OpenGate, RunCommand, StartContainer
 from lab.substrate import userns
 from lab.substrate.contained import Contained, ContainerError, Wish, container_name, release
 from lab.substrate.containers import NAME, NODE, ROOT, UUID, Docker

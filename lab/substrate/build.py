@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.errors import StepError
-from lab.plan import (
+from lab.steps import (
     AddOvsPort,
     MakeDevice,
     MakeNamespace,

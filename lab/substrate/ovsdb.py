@@ -18,7 +18,7 @@ from typing import Any
 
 from lab.model.file import PortVlan
 from lab.model.topology import SWITCH_BRIDGE, Interface
-from lab.plan import AddOvsPort, MakeOvsBridge
+from lab.steps import AddOvsPort, MakeOvsBridge
 
 SOCKET = "openvswitch/db.sock"
 """Below a node's /run."""

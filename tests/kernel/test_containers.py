@@ -21,8 +21,8 @@ from support.mortal import Mortals, Order
 from support.registry import registry
 from support.world import look, until_as
 
-from lab import HostError, Lab, StepError, TopologyError, host, live, plan, recipe, state, undo
-from lab.plan import Step
+from lab import HostError, Lab, StepError, TopologyError, host, live, plan, recipe, state, steps, undo
+from lab.steps import Step
 from lab.substrate import contained
 from lab.substrate.containers import Docker
 
@@ -370,7 +370,7 @@ def fails_before(step: int, found: recipe.Recipe) -> None:
         Lab.up(found, name=live.unique_name("fault"), on_step=fail)
 
 
-@pytest.mark.parametrize("kind", [plan.StartContainer, plan.OpenGate])
+@pytest.mark.parametrize("kind", [steps.StartContainer, steps.OpenGate])
 def test_a_fault_before_any_step_of_a_container_undoes_all_that_was_made(
     dockerd: Daemon, tmp_path: Path, kind: type[Step]
 ) -> None:

@@ -16,8 +16,8 @@ from support.world import run_directory
 from lab import Lab, StepError
 from lab.node import Node
 from lab.observe.conditions import Listening
-from lab.plan import AddAddress, AddOvsPort, MakeOvsBridge, StartService, Step
 from lab.services.living import Service
+from lab.steps import AddAddress, AddOvsPort, MakeOvsBridge, StartService, Step
 
 pytestmark = pytest.mark.root
 

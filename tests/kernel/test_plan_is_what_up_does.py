@@ -9,8 +9,8 @@ import pytest
 from support.commands import well
 from support.topologies import ALONE, EVERY_STEP, PAIR
 
-from lab import HostError, Lab, host, live, plan, recipe
-from lab.plan import Step
+from lab import HostError, Lab, host, live, recipe, steps
+from lab.steps import Step
 from lab.topology.shipped import shipped_topologies
 
 pytestmark = pytest.mark.root
@@ -46,7 +46,7 @@ def test_a_step_is_told_before_it_is_done(topology: Write, own_run_directory: Pa
     there: list[tuple[str, bool]] = []
 
     def note(step: Step) -> None:
-        if isinstance(step, plan.MakeNamespace):
+        if isinstance(step, steps.MakeNamespace):
             there.append((step.node, any(own_run_directory.glob(f"*/ns/{step.node}"))))
 
     with Lab.up(topology(PAIR), on_step=note):

@@ -14,8 +14,8 @@ from support.commands import lab as command
 from support.topologies import EVERY_STEP
 from support.world import look, run_directory
 
-from lab import Lab, StepError, plan, recipe, state
-from lab.plan import Step
+from lab import Lab, StepError, plan, recipe, state, steps
+from lab.steps import Step
 
 pytestmark = pytest.mark.root
 
@@ -34,11 +34,11 @@ def steps_of(file: Path) -> tuple[Step, ...]:
 
 
 def test_the_topology_of_these_tests_has_every_kind_of_step_that_this_kernel_can_do(topology: Write) -> None:
-    kinds = {each for _, each in inspect.getmembers(plan, inspect.isclass) if issubclass(each, Step)}
+    kinds = {each for _, each in inspect.getmembers(steps, inspect.isclass) if issubclass(each, Step)}
     have = {type(step) for step in steps_of(topology(EVERY_STEP))}
-    without_vlan_filtering = {plan.SetPortVlan, plan.LeaveDefaultVlan}
-    of_open_vswitch = {plan.MakeOvsBridge, plan.AddOvsPort}  # see test_open_vswitch
-    of_containers = {plan.StartContainer, plan.TakeNamespace, plan.OpenGate, plan.RunCommand}  # see test_containers
+    without_vlan_filtering = {steps.SetPortVlan, steps.LeaveDefaultVlan}
+    of_open_vswitch = {steps.MakeOvsBridge, steps.AddOvsPort}  # see test_open_vswitch
+    of_containers = {steps.StartContainer, steps.TakeNamespace, steps.OpenGate, steps.RunCommand}  # see test_containers
     assert kinds - have == {Step} | without_vlan_filtering | of_open_vswitch | of_containers
 
 

@@ -11,7 +11,8 @@ from lab import TopologyError, recipe
 from lab.model import Fault, Faults, Topology, parse
 from lab.model.container import Bind, Container
 from lab.model.schema import schema
-from lab.plan import OpenGate, RunCommand, StartContainer, StartService, Step, TakeNamespace, make_plan
+from lab.plan import make_plan
+from lab.steps import OpenGate, RunCommand, StartContainer, StartService, Step, TakeNamespace
 
 Data = dict[str, Any]
 WEB: Data = {"kind": "container", "image": "busybox:lab"}

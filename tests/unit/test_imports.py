@@ -18,7 +18,7 @@ STAGES = (
     ("lab.containerlab",),
     ("lab.model",),
     ("lab.roles",),
-    ("lab.recipe", "lab.phrases", "lab.plan"),
+    ("lab.recipe", "lab.phrases", "lab.steps", "lab.plan"),
     ("lab.substrate",),
     ("lab.state",),
     ("lab.undo",),

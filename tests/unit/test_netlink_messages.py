@@ -19,7 +19,8 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from lab.model import parse
-from lab.plan import (
+from lab.plan import make_plan
+from lab.steps import (
     AddAddress,
     AddNeighbour,
     AddRoute,
@@ -33,7 +34,6 @@ from lab.plan import (
     Raise,
     SetPortVlan,
     Step,
-    make_plan,
 )
 from lab.substrate.netlink import batch, messages
 from lab.substrate.netlink.batch import Refusal, refusal

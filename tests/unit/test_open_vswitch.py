@@ -16,7 +16,8 @@ from lab import recipe
 from lab.drawing import mermaid, picture, svg
 from lab.errors import TopologyError
 from lab.model.file import PortVlan
-from lab.plan import AddAddress, AddOvsPort, AddRoute, MakeDevice, MakeOvsBridge, Plan, StartService, make_plan, renumbered
+from lab.plan import Plan, make_plan
+from lab.steps import AddAddress, AddOvsPort, AddRoute, MakeDevice, MakeOvsBridge, StartService, renumbered
 from lab.substrate import ovsdb
 
 Data = dict[str, Any]

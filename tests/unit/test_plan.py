@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from lab.model import parse
-from lab.plan import Impair, MakeDevice, Plan, SetSysctl, Step, device_sysctl_parts, make_plan
+from lab.plan import Plan, device_sysctl_parts, make_plan
+from lab.steps import Impair, MakeDevice, SetSysctl, Step
 from lab.sysctls import sysctl_parts
 
 Data = dict[str, Any]

@@ -33,7 +33,7 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 from lab.model.checks import family_of, rule_family
 from lab.model.file import PortVlan, Route
 from lab.model.topology import DEFAULT_PVID, Interface
-from lab.plan import (
+from lab.steps import (
     AddAddress,
     AddNeighbour,
     AddRoute,
