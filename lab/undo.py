@@ -23,27 +23,32 @@ def teardown(home: Home) -> None:
     name = _name(home)
     failures: list[str] = []
     with signals.held_back():
+        _try("journal the end", lambda: home.note("down"), failures)
+        contained = _try("remove the containers", lambda: _remove_containers(home), failures)
         for words, undo in (
-            ("journal the end", lambda: home.note("down")),
-            ("remove the containers", lambda: _remove_containers(home)),
             ("end the nodes' inits", lambda: _end_inits(home)),
             ("end processes left in the nodes", lambda: _end_strays(home)),
             ("remove the links in /run/netns", lambda: state.unlink_namespaces(home)),
         ):
             _try(words, undo, failures)
-        if not _keeps_record(home, failures):
+        if contained:
             _try("unmount the lab's tree", lambda: state.remove_home(home), failures)
+        else:
+            home.release()  # the record alone tells another `down` or `prune` of the containers
     if failures:
         raise TeardownError(name, failures)
 
 
-def _try(words: str, undo: Callable[[], object], failures: list[str]) -> None:
+def _try(words: str, undo: Callable[[], object], failures: list[str]) -> bool:
+    """Whether it is undone; what has gone already is."""
     try:
         undo()
     except FileNotFoundError:
-        return
+        return True
     except Exception as error:
         failures.append(f"{words}: {error}")
+        return False
+    return True
 
 
 def _name(home: Home) -> str:
@@ -62,14 +67,6 @@ def _remove_containers(home: Home) -> None:
 
             with Docker(entry["docker"]) as docker:
                 docker.remove_all(home.path.name, entry["images"], made)
-
-
-def _keeps_record(home: Home, failures: list[str]) -> bool:
-    """Containers that could not be removed are known by the record alone, for another `down` or `prune`."""
-    kept = any(failure.startswith("remove the containers") for failure in failures)
-    if kept:
-        home.release()
-    return kept
 
 
 def _end_inits(home: Home) -> None:

@@ -277,7 +277,7 @@ class _Streams:
     """The caller's descriptors 0, 1 and 2, and the results."""
 
     def __init__(self, session: Session, job: Job) -> None:
-        self._session, self._job = session, job
+        self._session = session
         self._waiting = {1: bytearray(), 2: bytearray()}
         self._shown = {fd: Harmless() for fd in (1, 2) if job.untrusted and _is_terminal(fd)}
         self._taken = {Kind.STDOUT: Window(), Kind.STDERR: Window()}
