@@ -1,6 +1,7 @@
-"""Pure: a topology -> the ordered steps that build it. Order and words are decided here, without root.
+"""Pure: a topology -> the ordered steps that build it, without root. What a step says is in `steps`; which there are and
+their order is decided here.
 
-A step says what, on which node, in words; how is the substrate's. The order: every namespace with the sysctls that must be
+The order: every namespace with the sysctls that must be
 there before its first link; the switches' bridges, still down; the veth pairs, each end born in its final namespace; then,
 node by node, further devices, masters, VLANs of ports, the devices' own sysctls and offloads, and interface by interface in
 the file's order up and its addresses (that order decides which connected route comes first), then routes, rules,
