@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from support.web import Handler, serving
 
 Answer = Callable[[str], tuple[int, bytes]]
 """The URL that is asked for -> status and content."""
@@ -15,9 +16,7 @@ Answer = Callable[[str], tuple[int, bytes]]
 def proxy(answer: Answer) -> Iterator[dict[str, str]]:
     """While it runs; the variables that make apt use it."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Answers(Handler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, content = answer(self.path)
             with contextlib.suppress(OSError):  # who asked has gone
@@ -26,16 +25,5 @@ def proxy(answer: Answer) -> Iterator[dict[str, str]]:
                 self.end_headers()
                 self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}/"
-        yield {"http_proxy": url, "https_proxy": url, "no_proxy": ""}
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Answers) as where:
+        yield {"http_proxy": f"http://{where}/", "https_proxy": f"http://{where}/", "no_proxy": ""}

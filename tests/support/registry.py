@@ -9,9 +9,10 @@ import contextlib
 import gzip
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from support.web import Handler, serving
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -23,9 +24,7 @@ def registry(archive: bytes, command: list[str]) -> Iterator[str]:
     """While it runs; the name of its image, which has one layer, a tar archive."""
     answers = _answers(archive, command)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Answers(Handler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer(whole=True)
 
@@ -43,18 +42,8 @@ def registry(archive: bytes, command: list[str]) -> Iterator[str]:
             if whole:
                 self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}/lab/pulled:1"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Answers) as where:
+        yield f"{where}/lab/pulled:1"
 
 
 def _answers(archive: bytes, command: list[str]) -> dict[str, tuple[str, bytes]]:
