@@ -19,7 +19,8 @@ _WITHOUT_ROOT = "without root there is `lab run FILE`, and validate, render, pla
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 _CAPABLE = "in a container: start it with --privileged, or with these capabilities added (--cap-add)"
 _SYSCTLS = Path("/proc/sys")
-_WRITABLE = "in a container: --privileged, or --security-opt with systempaths=unconfined (docker) or unmask=ALL (podman)"
+UNMASKED = "--privileged, or --security-opt with systempaths=unconfined (docker) or unmask=ALL (podman)"
+"""What makes a container's /proc writable."""
 
 
 def require_root() -> None:
@@ -31,7 +32,9 @@ def require_root() -> None:
     lacking = [name for name, bit in _CAPABILITIES.items() if not mask & 1 << bit]
     problems = [Problem(f"root has no {' and no '.join(lacking)} here", _CAPABLE)] if lacking else []
     if os.statvfs(_SYSCTLS).f_flag & os.ST_RDONLY:
-        problems.append(Problem(f"{_SYSCTLS} is read-only: nothing that a node is set to can be written", _WRITABLE))
+        problems.append(
+            Problem(f"{_SYSCTLS} is read-only: nothing that a node is set to can be written", f"in a container: {UNMASKED}")
+        )
     if problems:
         raise HostError(problems)
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Finding, Section, Sentence, Verdict, lacking, note, ok
+from lab.host import UNMASKED
 
 NEEDED = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
 ENOUGH_IDS = 65536  # a user namespace with the users that Debian's packages make, and nobody (65534)
@@ -62,7 +63,6 @@ LOG_RESTRICTED = note(
 MADE = ok("trial.made", "namespaces, mounts, sysctls and a /proc of their own: each was tried")
 NOT_TRIED = note("trial.not-tried", "making namespaces could not be tried", "whether labs can be made is not known")
 _IN_CONTAINER = "a container wants --privileged; elsewhere look for a seccomp filter or a security module that forbids it"
-_UNMASKED = "--privileged, or --security-opt with systempaths=unconfined (docker) or unmask=ALL (podman)"
 NO_NETWORK = lacking(
     "trial.network",
     "a network namespace is refused: {why}",
@@ -88,14 +88,14 @@ NO_PROC = lacking(
     "trial.proc",
     "a new {what} cannot be mounted: {why}",
     "a node's processes need one of their own; where parts of the container's are masked the kernel refuses another",
-    f"in a container: {_UNMASKED}",
+    f"in a container: {UNMASKED}",
     blocks=True,
 )
 NO_SYSCTL = lacking(
     "trial.sysctl",
     "sysctls of a new namespace cannot be written: {why}",
     "forwarding and filters of nodes cannot be set: no lab can be made",
-    f"containers have /proc/sys read-only: {_UNMASKED}",
+    f"containers have /proc/sys read-only: {UNMASKED}",
     blocks=True,
 )
 

@@ -210,7 +210,8 @@ def test_without_a_kernel_it_is_a_wrong_call(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("render", "x.yaml"), ("plan", "x.yaml"), ("graph", "x.yaml"), ("matrix", "x", "--kernels", "6.1")]
+    "words",
+    [("render", "x.yaml"), ("plan", "x.yaml"), ("graph", "x.yaml"), ("matrix", "x", "--kernels", "6.1"), ("debug", "x")],
 )
 def test_what_works_on_this_host_is_refused(words: tuple[str, ...]) -> None:
     said = lab("--untrusted", *words)
