@@ -1,8 +1,8 @@
 """A node that sends back what it gets, over TCP and UDP and both families, and remembers who asked.
 
-    with Echo(lab["server"]) as echo:
+    with Echo(lab["server"].socket) as echo:
         lab["client"].run([...])                       # connects to port 7, or sends a datagram there
-        print(echo.askers("udp"))
+        print(echo.asked)
 
 Nothing runs on the node: the sockets are its own, and who answers is a thread of the calling process.
 """

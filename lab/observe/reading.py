@@ -18,13 +18,12 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from lab.observe.stream import INTERVAL, Progress
+from lab.observe.stream import IN_A_ROW, INTERVAL, Progress
 from lab.substrate.processes import Process
 
 SIZE = 4096  # bytes
 RECORD = f"%0{SIZE - 1}.0f"
 """What seq(1) makes records of."""
-_IN_A_ROW = 3
 _READER = """
 import mmap, os, sys, time
 file = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
@@ -66,7 +65,7 @@ class Reading(Progress):
 
     def wait_on(self, within: float = 10.0) -> None:
         """Until some records that are asked for from now on came. Raises ConditionTimeout, also where reading failed."""
-        self._wait_until(self.received + 1 + _IN_A_ROW, within)  # one may have been asked for
+        self._wait_until(self.received + 1 + IN_A_ROW, within)  # one may have been asked for
 
     def _follow(self) -> None:
         assert self._process.stdout is not None

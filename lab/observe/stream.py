@@ -28,7 +28,8 @@ from lab.observe.echo import NO_LINGERING, PORT
 INTERVAL, SIZE = 0.005, 200  # seconds between two records, bytes of each
 _NUMBER = struct.Struct("!Q")
 _MOST = 1 << 16
-_IN_A_ROW = 3
+IN_A_ROW = 3
+"""Records that show that it goes on."""
 Make = Callable[[int, int], socket.socket]
 
 
@@ -141,7 +142,7 @@ class Stream(Progress):
     def wait_on(self, within: float = 10.0) -> None:
         """Until some records that are sent from now on are back. Raises ConditionTimeout, also where the connection died."""
         with self._news:
-            until = self._sent + _IN_A_ROW
+            until = self._sent + IN_A_ROW
         self._wait_until(until, within)
 
     def _run(self) -> None:
