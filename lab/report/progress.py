@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,7 +77,7 @@ class Line:
     def _start(self) -> None:
         self._ended.clear()
         self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
-        with signals.held_back(signal.valid_signals()):  # they are the main thread's
+        with signals.held_back(signals.EVERY):  # they are the main thread's
             self._thread.start()
 
     def _halt(self) -> None:
