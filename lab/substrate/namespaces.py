@@ -1,21 +1,21 @@
-"""Network namespaces: made and entered by helper threads that never come back to the one they left.
+"""Network namespaces: made and entered by helper threads.
 
-A socket or an open /proc/sys file stays bound to the namespace in which it was opened, so the thread hands it back and ends.
+A socket or an open /proc/sys file stays bound to the namespace in which it was opened, so the thread hands it back and leaves.
 The main thread never enters anything; user, mount and PID namespaces are not entered here at all.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import select
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lab.substrate import signals
+from lab.substrate import crew, signals
 from lab.substrate.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unshare
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ OWN_NETNS = Path("/proc/thread-self/ns/net")
 
 
 class Helper(Generic[T]):
-    """A thread of its own for `do`; `result()` gives what it returned or raises what it raised.
+    """A thread for `do`; `result()` gives what it returned or raises what it raised.
 
     A signal handler that raises in `result()` leaves the thread running: its owner stops and joins it. Signals go to other
     threads: in the main thread they end its waiting, and only there do Python's handlers run. The waiting is for a descriptor,
@@ -37,21 +37,17 @@ class Helper(Generic[T]):
         self._ended: int | None = None
 
     def start(self) -> None:
-        """Starts the thread, unless that is done."""
+        """Starts the work, unless that is done."""
         if not self._started:
-            with signals.held_back(
-                signal.valid_signals()
-            ):  # or an interrupt leaves join() to wait for a thread that never began
+            with signals.held_back(signals.EVERY):  # or an interrupt leaves join() to wait for what never began
                 self._started, self._ended = True, os.eventfd(0, os.EFD_CLOEXEC)
-                threading.Thread(target=self._work, args=(self._ended,), name="netns", daemon=True).start()
+                crew.put(crew.Work(self._work, functools.partial(os.eventfd_write, self._ended, 1)))
 
-    def _work(self, ended: int) -> None:
+    def _work(self) -> None:
         try:
             self._result.append(self._do())
         except BaseException as error:
             self._error = error
-        finally:
-            os.eventfd_write(ended, 1)
 
     def join(self) -> None:
         """Waits until the thread is done; at once where it never began."""
