@@ -1,7 +1,8 @@
-"""The renderer: a short-lived process of its own, the only one that imports Jinja2 and runs a user's template.
+"""The renderer: a short-lived process of its own, which runs a user's template. It is a fork of the stock (stock.py), the only
+process that imports Jinja2.
 
 It is given, from outside: as standard input the leash, a pipe on which one byte says that the request is complete and
-whose end says that the parent is gone; as descriptor 3 the request, as standard output the answer, both JSON in memory
+whose end says that the owner is gone; as descriptor 3 the request, as standard output the answer, both JSON in memory
 files that need no reader. See sandbox.py for the other side.
 
     request     {"source": text, "params": {name: value}, "marks": null | "all" | "outer", "seconds": float}

@@ -1,7 +1,7 @@
 """Jinja2 in a process of its own: started early, bounded in time, memory and output, and always reaped.
 
-The parent never imports Jinja2; render.py is the child and says what passes between the two. Request and answer are
-memory files, so that neither side can block on the other, and the child is waited for through a pidfd.
+This process never imports Jinja2. The stock (stock.py) does, and forks a renderer (render.py) for each template; those two say
+what passes between them and here. Request and answer are memory files, so that neither side can block on the other.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import json
 import os
 import select
 import signal
+import socket
+import struct
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -21,9 +24,10 @@ from typing import Any, Literal, Self, cast
 
 from lab.topology import limits
 
-_PROGRAM = "import sys; sys.path += sys.argv[1:]; from lab.topology.render import main; main()"
+_PROGRAM = "import sys; sys.path += sys.argv[1:]; from lab.topology.stock import main; main()"
 _ABOVE_STDIO = 10
-_RESET = (signal.SIGIO, signal.SIGALRM, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGPIPE)
+_RESET = (signal.SIGIO, signal.SIGALRM, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGPIPE, signal.SIGCHLD)
+_PATIENCE = 60.0  # seconds in which the stock has loaded Jinja2, and forks
 
 Marks = Literal["all", "outer"]
 
@@ -74,14 +78,14 @@ class Texts:
 
 
 class Renderer:
-    """One child, from its start to its only answer. A context manager: whatever happens, it is gone at the end."""
+    """One renderer, from its start to its only answer. A context manager: whatever happens, it is gone at the end."""
 
     def __init__(self) -> None:
         self._undo = ExitStack()
         with ExitStack() as undo:
-            leash, self._leash = _kept(undo, os.pipe2(os.O_CLOEXEC))
-            self._request, self._answer = _kept(undo, (os.memfd_create("request"), os.memfd_create("answer")))
-            self._child = _Child(leash, self._request, self._answer)
+            leash, self._leash = _above_stdio(undo, os.pipe2(os.O_CLOEXEC))
+            self._request, self._answer = _above_stdio(undo, (os.memfd_create("request"), os.memfd_create("answer")))
+            self._child = _Child(undo.enter_context(_stock()), leash, self._request, self._answer)
             undo.callback(self._child.end)
             self._deadline = monotonic() + limits.DEADLINE
             self._undo = undo.pop_all()
@@ -120,13 +124,13 @@ class Renderer:
 
     def _wait(self) -> Mapping[str, Any] | Fault:
         with self:
-            if not self._child.ended(self._deadline):
+            status = self._child.status(self._deadline)
+            if status is None:
                 return Fault("time")
-            status = self._child.reap()
             return _read(os.pread(self._answer, os.fstat(self._answer).st_size, 0), status)
 
     def close(self) -> None:
-        """Kill the child if it still runs, reap it, and close what was opened for it. May be called again."""
+        """Kill the renderer if it still runs, and close what was opened for it. May be called again."""
         self._undo.close()
 
     def __del__(self) -> None:
@@ -134,52 +138,136 @@ class Renderer:
 
 
 class _Child:
-    """The process behind a renderer, until it is reaped."""
+    """The process behind a renderer, as the stock reports of it."""
 
-    def __init__(self, leash: int, request: int, answer: int) -> None:
-        self._parent = os.getpid()
-        self.pidfd: int | None = _spawn(leash, request, answer)
+    def __init__(self, stock: _Stock, leash: int, request: int, answer: int) -> None:
+        self._owner, self._stock = os.getpid(), stock
+        self._pidfd: int | None = None
+        self._report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            stock.wish(leash, request, answer, theirs.fileno())
 
-    def ended(self, deadline: float) -> bool:
-        """Wait until it ended or until `deadline`, by the monotonic clock; whether it did."""
-        assert self.pidfd is not None
+    def pidfd(self, seconds: float = _PATIENCE) -> int | None:
+        """Once it was forked; None where that takes longer. RuntimeError where it could not be."""
+        if self._pidfd is None and self._reported(seconds):
+            # Not recv_fds, which loses its flags in Python 3.11: another thread's child would get the pidfd.
+            _, sent, _, _ = self._report.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            if not sent:
+                raise self._stock.failure()
+            (self._pidfd,) = struct.unpack("i", sent[0][2])
+        return self._pidfd
+
+    def status(self, deadline: float) -> int | None:
+        """Its exit status, or minus the signal that ended it; None where it runs on at the deadline, by the monotonic clock."""
+        if self.pidfd() is None or not self._reported(deadline - monotonic()):
+            return None
+        if not (said := self._report.recv(4)):
+            raise self._stock.failure()
+        return int.from_bytes(said, sys.byteorder, signed=True)
+
+    def _reported(self, seconds: float) -> bool:
         poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(max(0.0, deadline - monotonic()) * 1000))
+        poll.register(self._report, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def end(self) -> None:
-        """Kill and reap it, unless that is done, or we are a fork of its parent."""
-        if self.pidfd is not None and self._parent == os.getpid():
-            with suppress(ProcessLookupError):  # somebody else reaped it
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            self.reap()
-
-    def reap(self) -> int:
-        """Its exit status, or minus the signal that ended it; 0 where somebody else reaped it."""
-        assert self.pidfd is not None
-        pidfd, self.pidfd = self.pidfd, None
-        try:
-            result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        except ChildProcessError:
-            return 0
-        finally:
-            os.close(pidfd)
-        assert result is not None
-        return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        """Kill it, unless it has ended, or we are a fork of its owner. One that is still to be forked ends by itself at once:
+        its leash has ended."""
+        with self._report, suppress(ProcessLookupError, RuntimeError):
+            if self._owner == os.getpid() and (pidfd := self.pidfd(0)) is not None:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
 
 
-def _spawn(leash: int, request: int, answer: int) -> int:
-    """Start the child and give its pidfd: -I and -S spare it the site's start-up files, so it is told where things are.
+class _Stock:
+    """The process that has Jinja2 loaded. A context manager: it is gone at the end."""
 
-    A process group of its own keeps the terminal's Ctrl-C from it: its parent ends it.
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        with ExitStack() as undo:
+            self._complaints = os.memfd_create("stock")
+            undo.callback(os.close, self._complaints)
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.enter_context(self._control)
+            with theirs:
+                self._pidfd = _spawn(theirs.fileno(), self._complaints)
+            undo.callback(self._end)
+            self._undo = undo.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._undo.close()
+
+    def _end(self) -> None:
+        if self._owner == os.getpid():
+            with suppress(ProcessLookupError, ChildProcessError):  # somebody else reaped it
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
+
+    def usable(self) -> bool:
+        """Whether it lives and is this process's: a fork of this process must have one of its own."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return self._owner == os.getpid() and not poll.poll(0)
+
+    def wish(self, *fds: int) -> None:
+        """Has a renderer forked, by and by; what is on its way holds its own references to the descriptors."""
+        with suppress(ConnectionError):  # it has ended: no report will come, and that is then told
+            socket.send_fds(self._control, [b"\n"], fds)
+
+    def failure(self) -> RuntimeError:
+        said = os.pread(self._complaints, 8192, 0).decode(errors="replace").strip()
+        return RuntimeError(f"the renderer could not be started: {said or 'no word'}")
+
+
+_lock = threading.Lock()
+_kept: list[_Stock | None] = []
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """One stock serves all renderers of the block, from the first on: loading Jinja2 takes longer than most templates."""
+    _kept.append(None)
+    try:
+        yield
+    finally:
+        stock = _kept.pop()
+        if stock:
+            stock.close()
+
+
+def _stock() -> AbstractContextManager[_Stock]:
+    with _lock:
+        if not _kept:
+            return _Stock()
+        stock = _kept[-1]
+        if stock and not stock.usable():
+            stock.close()
+            stock = None
+        stock = _kept[-1] = stock or _Stock()
+        return nullcontext(stock)
+
+
+def _spawn(control: int, complaints: int) -> int:
+    """Start the stock and give its pidfd: -I and -S spare it the site's start-up files, so it is told where things are.
+
+    A process group of its own keeps the terminal's Ctrl-C from it: its owner ends it.
     """
     home = str(Path(__file__).resolve().parents[2])
     paths = [home, *(path for path in sys.path if path != home and Path(path).is_absolute())]
     argv = [sys.executable, "-I", "-S", "-c", _PROGRAM, *paths]
     environment = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
-    duplicates = ((leash, 0), (answer, 1), (answer, 2), (request, 3))
-    actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in duplicates]
-    pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_RESET)
+    with ExitStack() as undo:
+        ours = _above_stdio(undo, (os.dup(control), os.dup(complaints)))
+        actions = [(os.POSIX_SPAWN_DUP2, ours[each], theirs) for each, theirs in ((0, 0), (1, 1), (1, 2))]
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_RESET)
     try:
         return os.pidfd_open(pid)
     except OSError:
@@ -188,8 +276,8 @@ def _spawn(leash: int, request: int, answer: int) -> int:
         raise
 
 
-def _kept(undo: ExitStack, descriptors: tuple[int, int]) -> list[int]:
-    """The same files, until `undo`, on descriptors that the child's own cannot overwrite; closed on exec."""
+def _above_stdio(undo: ExitStack, descriptors: tuple[int, int]) -> list[int]:
+    """The same files, until `undo`, on descriptors that a child's own cannot overwrite; closed on exec."""
     moved = []
     for descriptor in descriptors:
         moved.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STDIO))

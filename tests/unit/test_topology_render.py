@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import TopologyError
+from lab.substrate.syscalls import adopt_orphans
 from lab.topology import limits, sandbox
 from lab.topology.sandbox import Fault, Renderer
 from lab.topology.text import Source, load
@@ -208,6 +210,28 @@ def test_a_renderer_takes_no_library_from_the_working_folder(tmp_path: Path, mon
     assert outcome("a") == "a"
 
 
+def test_renderers_that_are_made_one_after_the_other_can_have_one_stock() -> None:
+    before = children()
+    with sandbox.kept():
+        assert children() == before, "it is started by the first need"
+        assert outcome("{{ 1 + 1 }}") == "2"
+        (stock,) = set(children()) - set(before)
+        assert outcome("{{ x }}", x=3) == "3"
+        assert set(children()) - set(before) == {stock}
+        os.kill(stock, signal.SIGKILL)
+        os.waitid(os.P_PID, stock, os.WEXITED | os.WNOWAIT)
+        assert outcome("a") == "a"
+        assert stock not in children()
+    assert children() == before
+
+
+def test_what_a_template_has_used_up_is_not_taken_from_the_next() -> None:
+    with sandbox.kept():
+        assert isinstance(outcome("{{ 'x' * 2 ** 40 }}"), Fault)
+        assert isinstance(outcome("{% for i in range(10 ** 9) %}{{ i }}{% endfor %}"), Fault)
+        assert outcome("{{ 'x' * 9 }}") == "x" * 9
+
+
 def run(script: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 
@@ -218,12 +242,24 @@ from lab.topology.sandbox import Renderer
 renderer = Renderer()
 if {{sent}}:
     renderer.send({ENDLESS!r}, {{{{}}}})
-with open(f"/proc/self/fdinfo/{{{{renderer._child.pidfd}}}}") as info:
+with open(f"/proc/self/fdinfo/{{{{renderer._child.pidfd()}}}}") as info:
     print(next(line.split()[1] for line in info if line.startswith("Pid:")), flush=True)
 input()
 """
 
 
+@pytest.fixture
+def orphans() -> Iterator[None]:
+    """They become this process's, and who looks for what is left on the host sees whose they are."""
+    adopt_orphans()
+    yield
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    adopt_orphans(False)
+
+
+@pytest.mark.usefixtures("orphans")
 @pytest.mark.parametrize("sent", [True, False])
 def test_a_renderer_dies_with_its_parent(sent: bool) -> None:
     parent = subprocess.Popen(
@@ -298,8 +334,9 @@ def test_a_fork_of_the_parent_does_not_end_the_parents_renderer() -> None:
 
 
 def pidfd_of(renderer: Renderer) -> int:
-    assert renderer._child.pidfd is not None
-    return renderer._child.pidfd
+    pidfd = renderer._child.pidfd()
+    assert pidfd is not None
+    return pidfd
 
 
 def pid_of(renderer: Renderer) -> int:
