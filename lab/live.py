@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +52,7 @@ class Lab:
         make = self._node
         self.nodes: Mapping[str, Node] = MappingProxyType({name: make(name) for name in record.nodes})
         self._spawner: Spawner | None = None
+        self._helpers = ExitStack()
         self.captures: list[Wire] = []
         """Every capture that was made of it, in order, for who reports of it."""
 
@@ -136,8 +138,7 @@ class Lab:
         try:
             take_down(self._home, self.name)
         finally:
-            if self._spawner is not None:
-                self._spawner.close()  # after the inits, whose parent it is: it reaps them
+            self._helpers.close()  # after the inits, whose parent one is: it reaps them
 
     def interfaces(self, *where: str) -> list[Interface]:
         """`NODE:DEVICE` of each, for a capture. Raises TopologyError."""
@@ -270,10 +271,10 @@ class Lab:
         return self._spawning().join(contained, folder, lambda made: home.note("init", record=made.to_dict()), detached)
 
     def _spawning(self) -> Spawner:
-        from lab.substrate.inits import Spawner
+        from lab.substrate import inits
 
         if self._spawner is None:
-            self._spawner = Spawner()
+            self._spawner = inits.spawner(self._helpers)
         return self._spawner
 
     def _specs_of(self, node: str) -> list[ServiceSpec]:

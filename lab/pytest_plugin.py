@@ -76,6 +76,9 @@ _FAULT_OF_OURS = pytest.StashKey[Exception]()
 _DROPS: pytest.StashKey[tuple[Drops | None, str]] = pytest.StashKey()
 """What traces drops for all tests of the run, or why that cannot be."""
 _RECIPES = pytest.StashKey[dict[tuple[str, str], "Recipe"]]()
+_DECLARED = pytest.StashKey[dict[str, Mapping[str, object]]]()
+_WARM = pytest.StashKey[contextlib.ExitStack]()
+"""What all labs of the run have in common, until its end."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
     line = "lab(topology, **params): the topology that the fixture `lab` brings up: a shipped name, or a path from this folder"
     config.addinivalue_line("markers", line)
     config.addinivalue_line("markers", "needs(*features): features of the kernel that the test needs beside its topology's")
-    config.stash[_RECIPES] = {}
+    config.stash[_RECIPES], config.stash[_DECLARED] = {}, {}
     _sets(config)
 
 
@@ -111,6 +114,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     drops, _ = config.stash.get(_DROPS, (None, ""))
     if drops is not None:
         drops.close()
+    if (warm := config.stash.get(_WARM, None)) is not None:
+        warm.close()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -299,14 +304,19 @@ def _topology(item: pytest.Item, name: str) -> str | Path:
 
 
 def _known_params(item: pytest.Item) -> Mapping[str, object]:
-    """Those of the topology's file; none where that cannot be read, which is then said when the test runs."""
+    """Those of the topology's file; none where that cannot be read, which is then said when the test runs. Each file is read
+    once in a run."""
     from lab import recipe
     from lab.errors import TopologyError
 
     if item.get_closest_marker("lab") is None:
         return {}
+    declared = item.config.stash[_DECLARED]
     with contextlib.suppress(TopologyError):
-        return recipe.declared(_topology(item, _wish(item)[0]))
+        source = _topology(item, _wish(item)[0])
+        if str(source) not in declared:
+            declared[str(source)] = recipe.declared(source)
+        return declared[str(source)]
     return {}
 
 
@@ -318,9 +328,19 @@ def _recipe(item: pytest.Item) -> Recipe:
     source, known = _topology(item, name), _known_params(item)
     params |= {key: value for key, value in _sets(item.config).items() if key in known}
     cache, key = item.config.stash[_RECIPES], (str(source), repr({**known, **params}))
+    _keep_warm(item.config)
     if key not in cache:
         cache[key] = recipe.read(source, params)
     return cache[key]
+
+
+def _keep_warm(config: pytest.Config) -> None:
+    """From the first lab of the run on, until its end."""
+    if _WARM not in config.stash:
+        from lab import warm
+
+        config.stash[_WARM] = undo = contextlib.ExitStack()
+        undo.enter_context(warm.kept())
 
 
 def needs_of(item: pytest.Item) -> frozenset[str]:

@@ -163,6 +163,25 @@ class Spawner:
         return helper
 
 
+_kept: list[Spawner] = []
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """One helper serves all labs of the block, from the first need on: its start is much of what a small lab takes."""
+    with Spawner() as spawner:
+        _kept.append(spawner)
+        try:
+            yield
+        finally:
+            _kept.remove(spawner)
+
+
+def spawner(undo: contextlib.ExitStack) -> Spawner:
+    """The one that is kept, or one that ends with `undo`."""
+    return _kept[-1] if _kept else undo.enter_context(Spawner())
+
+
 class _Helper:
     """The running `nodeinit.py`; its complaints go to a file in memory that is read when it has died."""
 

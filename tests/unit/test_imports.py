@@ -25,7 +25,7 @@ STAGES = (
     ("lab.observe",),
     ("lab.services",),
     ("lab.node", "lab.host"),
-    ("lab.live",),
+    ("lab.live", "lab.warm"),
     ("lab",),
     ("lab.report", "lab.scenarios", "lab.drawing", "lab.new"),
     ("lab.doctor",),
