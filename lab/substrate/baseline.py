@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +145,8 @@ _NEIGHBOUR = {
 }
 _NEIGHBOURS = {"ipv4": _NEIGHBOUR | {"locktime": "100"}, "ipv6": _NEIGHBOUR | {"locktime": "0"}}
 
+_LONGEST = 64  # bytes; each is one number
+
 Setting = tuple[Path, str]
 
 
@@ -161,16 +163,19 @@ class Deviations:
             yield _NET / family / "neigh" / name / key, value
 
 
-def deviations(foreign: bool = False) -> Deviations:
+def deviations(foreign: bool = False, ipv6: bool = True) -> Deviations:
     """As the new namespace of the calling thread shows them; a key that this kernel lacks is left out. `foreign`: one that
-    somebody else made and has set as he likes, as Docker does with disable_ipv6."""
-    neighbour = (
-        (family, key, value)
-        for family, table in _NEIGHBOURS.items()
-        for key, value in table.items()
-        if _differs(_NET / family / "neigh" / "lo" / key, value)
+    somebody else made and has set as he likes, as Docker does with disable_ipv6. `ipv6`: as `copies_ipv6` says of the host."""
+    families = {"ipv4": _IPV4_CONF} | ({"ipv6": _IPV6_CONF} if foreign or ipv6 else {})
+    places = [(_NET / family / "conf" / place, table) for family, conf in families.items() for place, table in conf.items()]
+    return Deviations(
+        tuple((place / key, value) for place, table in places for key, value, _ in _differing(place, table)),
+        tuple(
+            (family, key, value)
+            for family, table in _NEIGHBOURS.items()
+            for key, value, _ in _differing(_NET / family / "neigh" / "lo", table)
+        ),
     )
-    return Deviations(tuple(each for each in _wished(foreign) if _differs(*each)), tuple(neighbour))
 
 
 def left_as_on_host(shown: Callable[[], bool] | None = None) -> list[str]:
@@ -178,12 +183,11 @@ def left_as_on_host(shown: Callable[[], bool] | None = None) -> list[str]:
 
     Each device copies them, and up to Linux 5.15 the kernel shows them in no namespace of another user namespace than the
     initial one, `shown` there or not (net/core/neighbour.c, neigh_sysctl_register)."""
-    there = (
-        (_NET / family / "neigh" / "default" / key, f"net.{family}.neigh.default.{key}", value)
+    different = [
+        f"net.{family}.neigh.default.{key} = {found}"
         for family, table in _NEIGHBOURS.items()
-        for key, value in table.items()
-    )
-    different = [f"{name} = {_read(path)}" for path, name, value in there if _differs(path, value)]
+        for key, _, found in _differing(_NET / family / "neigh" / "default", table)
+    ]
     return different if different and not (shown or _shown_in_new_ones)() else []
 
 
@@ -191,27 +195,39 @@ def _shown_in_new_ones() -> bool:
     return namespaces.inside_scratch((_NET / "ipv4" / "neigh" / "lo").exists)
 
 
-def _wished(foreign: bool) -> Iterator[Setting]:
-    families = {"ipv4": _IPV4_CONF} | ({"ipv6": _IPV6_CONF} if foreign or _copies_ipv6() else {})
-    for family, places in families.items():
-        for place, table in places.items():
-            yield from ((_NET / family / "conf" / place / key, value) for key, value in table.items())
+def copies_ipv6() -> bool:
+    """0 and 2 give a new namespace the kernel's own IPv6 settings; the key is not to be seen from within another namespace than
+    the initial one."""
+    with contextlib.suppress(FileNotFoundError):
+        return (_NET / "core" / "devconf_inherit_init_net").read_text().strip() not in ("0", "2")
+    return True
 
 
-def _copies_ipv6() -> bool:
-    """0 and 2 give a new namespace the kernel's own IPv6 settings; the key is not to be seen from within another namespace."""
-    return _read(_NET / "core" / "devconf_inherit_init_net") not in ("0", "2")
-
-
-def _differs(path: Path, value: str) -> bool:
-    return _read(path) not in (None, value)
-
-
-def _read(path: Path) -> str | None:
+def _differing(place: Path, table: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Key, value of `table` and what is found, where they differ. Some hundred files are read so for every lab: by the shortest
+    way."""
     try:
-        return path.read_text().strip()
+        folder = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        for key, value in table.items():
+            found = _read(folder, key)
+            if found is not None and found != value:
+                yield key, value, found
+    finally:
+        os.close(folder)
+
+
+def _read(folder: int, key: str) -> str | None:
+    try:
+        fd = os.open(key, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return None
+    try:
+        return os.read(fd, _LONGEST).decode().strip()
+    finally:
+        os.close(fd)
 
 
 def write(path: Path, value: str) -> None:

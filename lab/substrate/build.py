@@ -63,6 +63,7 @@ class Builder:
         self._theirs = theirs
         self._ns_of, self._on_step, self._run_of = ns_of, on_step, run_of
         self._stop = threading.Event()
+        self._copies_ipv6 = baseline.copies_ipv6()
         self._inside: str | None = None
         self._deviations: baseline.Deviations | None = None
         self._of_devices: baseline.Deviations | None = None
@@ -144,7 +145,7 @@ class Builder:
         namespaces.make(self._ns_of(node))
         self._inside = node
         if self._deviations is None:
-            self._deviations = self._of_devices = baseline.deviations()
+            self._deviations = self._of_devices = baseline.deviations(ipv6=self._copies_ipv6)
         for path, value in self._deviations.own:
             baseline.write(path, value)
 
