@@ -297,6 +297,13 @@ class _Recorder:
         config.option.tbstyle = "short"  # an option of the reporter that is not there
         config.stash[ELSEWHERE] = self._why_here
 
+    def pytest_pycollect_makemodule(self, module_path: Path) -> None:
+        """Before it is imported."""
+        if module_path.parent == catalogue.FOLDER and b"\nfrom scapy." in module_path.read_bytes():
+            from lab.observe import frames
+
+            frames.without_routes()
+
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self._leave_out(config, [] if self._slow else [item for item in items if item.get_closest_marker(_SLOW)], items)
         for item in items:

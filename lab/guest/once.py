@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import HostError
-from lab.guest import choose, verdict
+from lab.guest import choose, compiled, verdict
 from lab.guest.choose import Wishes
 from lab.guest.frames import LINE, UNLIMITED
 from lab.guest.machine import Machine
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lab.guest.trial import Trial
     from lab.kernels import Kernel
 
-_PACKAGE = Path(__file__).parents[1]
 _LOOK_AGAIN = 0.01  # seconds
 
 
@@ -78,7 +77,7 @@ def booted(
                 if wishes.debugger:
                     _await_debugger(machine, wishes.debugger, limits)
                 tell(guest.words)
-                _compile_package()
+                compiled.bring_up_to_date()
                 silent = math.inf if wishes.debugger else limits.silent
                 session = Session(machine.channel, machine.fileno(), silent, line_of(machine))
                 if _speaks(machine, session, wishes, limits):
@@ -114,15 +113,6 @@ def hold(trial: Trial, machine: Machine, session: Session, limits: Limits) -> No
 
     with explained(machine, limits):
         trials.made(trial, session, machine.guest)
-
-
-def _compile_package() -> None:
-    """While the guest boots: compiling in software what is not compiled yet would cost it ten seconds.
-
-    Files that are up to date are left alone; where they cannot be written the guest does without."""
-    import compileall
-
-    compileall.compile_dir(str(_PACKAGE), quiet=2)
 
 
 def line_of(machine: Machine) -> int:

@@ -24,6 +24,7 @@ _PARAMETERS = (
     "oops=panic",
     "mitigations=off",
     "nokaslr",
+    "norandmaps",  # programs at the same addresses in every process: what QEMU translated of one serves the next
     "cryptomgr.notests",  # its tests of every cipher take as long as the rest of the boot
     "random.trust_cpu=on",
     "rdinit=/init",
