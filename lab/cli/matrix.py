@@ -53,11 +53,11 @@ def matrix(
 
     Each kernel is one guest, booted once for all scenarios; as many run at once as there are processors and memory for. The
     table has a column a kernel, from the oldest to the newest: what passed and failed, what was skipped, what could not boot,
-    and why. Where a check's verdict changes, it is said between which two kernels.
+    what died, and why. Where a check's verdict changes, it is said between which two kernels.
 
     \b
     Exit status: as of `lab run`, over all kernels
-      1  a check does not hold on one of them       3  one could not boot
+      1  a check does not hold on one of them       3  one could not boot, or died
 
     \b
     Example:
@@ -101,7 +101,7 @@ def matrix(
 
 
 def _done(column: Column) -> str:
-    came = column.run.verdict if column.run else f"{column.verdict}: {column.trouble}"
+    came = column.run.verdict if column.run else f"{column.verdict}: {column.trouble.partition(chr(10))[0]}"
     return f"lab: {column.release}: {came}; {column.seconds:.1f} s with the boot"
 
 

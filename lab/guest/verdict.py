@@ -10,7 +10,14 @@ from lab.guest import harmless
 from lab.guest.spec import Guest
 
 _LINES = 14  # of the console
+_AFTER = 2  # lines, from that of the panic on
+_OOPS_LINES = 80  # of an oops, which is told whole: its call trace is what whoever chases it needs
 _PANIC = "Kernel panic - not syncing"
+_OOPS = re.compile(
+    r"BUG: |kernel BUG at|Oops: |general protection fault|Unable to handle kernel|divide error|double fault|stack segment"
+)
+"""How the first line of an oops begins, or the second (arch/*/kernel/traps.c, mm/fault.c, lib/bug.c)."""
+_CAME_TO_GRIEF = re.compile(r"panicked$|hangs: |ran out of memory: |was killed$|was ended$")
 _TIMES = re.compile(r"^\[ *\d+\.\d+\] ?")
 _OUT_OF_MEMORY = re.compile(r"Out of memory|System is deadlocked on memory|out_of_memory|Failed to execute /init \(error -12\)")
 
@@ -52,6 +59,11 @@ def failure(end: End, guest: Guest, console: str, complaints: str = "", seconds:
     return HostError([Problem(f"{said}{told}", hint)])
 
 
+def had_booted(message: str) -> bool:
+    """Whether `failure` says so of a guest that was there, and came to grief."""
+    return bool(_CAME_TO_GRIEF.search(message.partition("\n")[0]))
+
+
 def tampered(why: str, guest: Guest) -> HostError:
     """The guest's agent was made to say what it never does."""
     lines = "".join(f"\n    | {harmless.line(line)}" for line in why.splitlines()[-_LINES:])
@@ -73,10 +85,12 @@ def last_lines(console: str, end: End) -> list[str]:
         first = next((number for number, line in enumerate(lines) if _PANIC in line), None)
         if first is not None:
             before = _cause(lines[:first])
-            return [*before, *lines[first : first + _LINES - len(before)]]
+            return [*before, *lines[first : first + max(_LINES - len(before), _AFTER)]]
     return lines[-_LINES:]
 
 
 def _cause(lines: list[str]) -> list[str]:
-    """What stands right before a panic: the oops, or the traceback of the agent."""
-    return [line for line in lines[-6:] if not line.startswith("---[")]
+    """What stands before a panic: the oops, from its beginning on, or the traceback of the agent."""
+    begin = max(len(lines) - _OOPS_LINES, 0)
+    oops = next((number for number, line in enumerate(lines[begin:], begin) if _OOPS.search(line)), len(lines) - 6)
+    return [line for line in lines[max(oops, 0) :] if not line.startswith("---[")]

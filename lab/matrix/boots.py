@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from lab.errors import HostError, Problem, TopologyError
+from lab.guest import verdict
 from lab.kernels import versions
 from lab.matrix.verdicts import Column, Matrix
 from lab.report import part, results
@@ -24,8 +26,8 @@ from lab.substrate import syscalls
 HOST = "host"
 _BESIDE = 256  # MiB that a guest takes beside its own memory
 _ENDING = 30.0  # seconds that an interrupted command has to undo what it made
-_LINES = 12
-_BOOTS, _ERRORS = "lab: kernel ", ("lab: ", "ERROR: ")
+_LINES = 12  # of what was said last, where nothing of it is an error
+_BOOTS, _ERRORS = re.compile(r"lab: kernel \S+ in "), ("lab: ", "ERROR: ")
 """How the line begins that says what is booted, and how errors do: ours and pytest's."""
 
 
@@ -174,13 +176,14 @@ def _column(running: _Running) -> Column:
     except (part.PartError, OSError):
         pass
     status = running.process.returncode or results.FAULT
-    said = running.log.read_text(errors="replace").splitlines()
-    return Column(place.name, place.release, None, seconds, _trouble(said), status if status > 0 else 128 - status)
+    said = trouble(running.log.read_text(errors="replace").splitlines())
+    return Column(
+        place.name, place.release, None, seconds, said, status if status > 0 else 128 - status, verdict.had_booted(said)
+    )
 
 
-def _trouble(lines: Sequence[str]) -> str:
-    """What the command said last: its error begins with its name."""
-    errors = (at for at, line in enumerate(lines) if line.startswith(_ERRORS) and not line.startswith(_BOOTS))
+def trouble(lines: Sequence[str]) -> str:
+    """What the command said last: its error begins with its name, and is told whole."""
+    errors = (at for at, line in enumerate(lines) if line.startswith(_ERRORS) and not _BOOTS.match(line))
     begin = next(errors, max(len(lines) - _LINES, 0))
-    told = [line for line in lines[begin:] if line.strip()]
-    return "\n".join(told[:_LINES]).removeprefix("lab: ") or "it said nothing"
+    return "\n".join(line for line in lines[begin:] if line.strip()).removeprefix("lab: ") or "it said nothing"

@@ -18,6 +18,8 @@ class Verdict(StrEnum):
     """It could not be made there."""
     SKIPPED = "skipped"
     NO_BOOT = "could not boot"
+    DIED = "died"
+    """The guest, before its checks were done: it panicked, hung, ran out of memory or was killed."""
     MISSING = "-"
     """It is none of that kernel's checks."""
 
@@ -36,7 +38,8 @@ DECIDED = (Verdict.PASS, Verdict.FAIL)
 @dataclass(frozen=True, slots=True)
 class Column:
     """One kernel: `name` as it was asked for, `run` what came of it; None where it did not boot, or ended before anything was
-    known, with `trouble` in words and the `status` that it asks for. `seconds` is wall time, with the boot."""
+    known, with `trouble` in words and the `status` that it asks for. `booted`: its guest did, and died later. `seconds` is wall
+    time, with the boot."""
 
     name: str
     release: str
@@ -44,11 +47,14 @@ class Column:
     seconds: float
     trouble: str = ""
     status: int = 0
+    booted: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """Of one without a run: `lab --kernel` says by its status that the guest did not boot, or did not live."""
-        return Verdict.NO_BOOT if self.status == results.HOST_CANNOT else Verdict.ERROR
+        if self.status != results.HOST_CANNOT:
+            return Verdict.ERROR
+        return Verdict.DIED if self.booted else Verdict.NO_BOOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Cell:
     skipped: int = 0
 
     def __str__(self) -> str:
-        if self.verdict in (Verdict.NO_BOOT, Verdict.MISSING) or not self.made + self.skipped:
+        if self.verdict in (Verdict.NO_BOOT, Verdict.DIED, Verdict.MISSING) or not self.made + self.skipped:
             return str(self.verdict)
         if self.verdict is Verdict.SKIPPED:
             return f"skipped {self.skipped}"

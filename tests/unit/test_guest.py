@@ -140,6 +140,18 @@ def test_a_panic_is_told_from_its_beginning_without_times() -> None:
     assert "[    9" not in said
 
 
+def test_an_oops_before_a_panic_is_told_whole() -> None:
+    trace = "".join(f"[    9.3]  function_{number}+0x1/0x2\n" for number in range(30))
+    oops = f"[    9.1] BUG: kernel NULL pointer dereference, address: 0\n[    9.2] Call Trace:\n{trace}"
+    lines = verdict.last_lines(f"[    1.0] a line\n{oops}[    9.5] Kernel panic - not syncing: Fatal exception\n", End.PANIC)
+    assert (lines[0], lines[1], lines[-1]) == (
+        "BUG: kernel NULL pointer dereference, address: 0",
+        "Call Trace:",
+        "Kernel panic - not syncing: Fatal exception",
+    )
+    assert len(lines) == 33
+
+
 def test_where_the_kernel_says_nothing_the_program_is_heard() -> None:
     said = str(verdict.failure(End.BOOT, GUEST, "", "qemu: no such machine", 0))
     assert "did not boot in QEMU without KVM\n    | qemu: no such machine" in said

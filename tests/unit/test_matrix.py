@@ -9,6 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.errors import HostError
+from lab.guest import verdict
+from lab.guest.spec import Guest, Substrate
+from lab.guest.verdict import End
 from lab.kernels import Kernel
 from lab.matrix import boots, page, tell
 from lab.matrix.boots import Place
@@ -100,6 +103,22 @@ def test_a_kernel_whose_command_ended_otherwise_did_boot() -> None:
     made = matrix(Column("6.1", "6.1", None, 1.0, "a traceback", 70), UNBOOTED)
     assert [str(made.cell(each, "syn")) for each in made.columns] == ["error", "could not boot"]
     assert made.status == 70
+
+
+@pytest.mark.parametrize(
+    ("end", "word"),
+    [(End.BOOT, "could not boot"), *((end, "died") for end in (End.PANIC, End.HANG, End.MEMORY, End.DIED))],
+)
+def test_a_guest_that_died_is_told_from_one_that_did_not_boot(end: End, word: str) -> None:
+    guest = Guest("6.1.0-1", Substrate.TCG, Path("/c/vmlinux"), None, ("python", "agent.py"))
+    console = "BUG: a null pointer\nCall Trace:\n f+0x1/0x2\nKernel panic - not syncing: Fatal exception\n"
+    log = ["lab: kernel 6.1.0-1 in QEMU without KVM, 1024 MiB", "syn  About it", "  ✓ One"]
+    log += f"lab: {verdict.failure(end, guest, console, seconds=9)}".splitlines()
+    said = boots.trouble(log)
+    column = Column("6.1", "6.1.0-1", None, 1.0, said, 3, verdict.had_booted(said))
+    assert str(matrix(column).cell(column, "syn")) == word
+    assert "Call Trace:\n    |  f+0x1/0x2\n    | Kernel panic" in said
+    assert "lab: kernel 6.1.0-1 in" not in said
 
 
 def test_json_has_every_verdict_and_every_difference(tmp_path: Path) -> None:
