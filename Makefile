@@ -55,7 +55,7 @@ test-pure: ready
 	$(CHECK) -n 2 tests/unit
 
 test-alone: ready
-	$(CHECK) $(ALONE)
+	$(call beside,,$(ALONE))
 
 test-kernel: ready
 	$(call beside,-n 3 --dist loadfile,tests/kernel $(addprefix --ignore=,$(ALONE)))
