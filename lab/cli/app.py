@@ -46,7 +46,7 @@ INTERRUPTED, TERMINATED, OUR_FAULT, WRONG_CALL = 130, 143, 70, 2
 _EPILOG = """\b
 Environment:
   LAB_FORMAT, LAB_VERBOSE, LAB_QUIET   as -f, -v, -q; the command line wins
-  LAB_KERNEL, LAB_MEMORY, LAB_WARP, LAB_UNTRUSTED
+  LAB_KERNEL, LAB_MEMORY, LAB_CPUS, LAB_WARP, LAB_UNTRUSTED
                                        as the options about guests
   LAB_RUN_DIR                          where labs are kept, /run/lab otherwise
   LAB_CACHE                            kernels for guests, else ~/.cache/lab

@@ -210,7 +210,8 @@ def wishes(settings: Settings, params: Mapping[str, Any]) -> Wishes:
     """Raises TopologyError where a stranger's files are none that are shared."""
     from lab.guest.choose import Wishes
 
-    return Wishes(memory=settings.memory, warp=settings.warp, untrusted=_inputs(params) if settings.untrusted else None)
+    untrusted = _inputs(params) if settings.untrusted else None
+    return Wishes(memory=settings.memory, cpus=settings.cpus, warp=settings.warp, untrusted=untrusted)
 
 
 def _inputs(params: Mapping[str, Any]) -> tuple[Path, ...]:

@@ -74,7 +74,7 @@ def matrix(
     places = boots.places(kernels)
     memory = settings.memory or MEMORY
     running = boots.Matrices(
-        places, _words(scenario, params, slow, bool(report)), boots.at_once(jobs, memory, len(places)), memory
+        places, _words(scenario, params, slow, bool(report), settings.cpus), boots.at_once(jobs, memory, len(places)), memory
     )
     with progress.line(settings, lambda: str(running)) as line:
         running.alone = line.halted
@@ -105,8 +105,8 @@ def _done(column: Column) -> str:
     return f"lab: {column.release}: {came}; {column.seconds:.1f} s with the boot"
 
 
-def _words(scenario: tuple[str, ...], params: dict[str, object], slow: bool, recorded: bool) -> list[str]:
-    words = [*(["--slow"] if slow else []), *(["--record"] if recorded else [])]
+def _words(scenario: tuple[str, ...], params: dict[str, object], slow: bool, recorded: bool, cpus: int | None) -> list[str]:
+    words = [*(["--slow"] if slow else []), *(["--record"] if recorded else []), *(["--cpus", str(cpus)] if cpus else [])]
     words += [word for name, value in params.items() for word in ("--set", f"{name}={value}")]
     return [*words, "--", *scenario]
 

@@ -27,6 +27,8 @@ class Settings:
     """None where nobody named one; `host` for the one that runs."""
     memory: int | None = None
     """MiB of a guest."""
+    cpus: int | None = None
+    """Processors of a guest."""
     warp: bool = False
     untrusted: bool = False
     """What the command is about is a stranger's."""
@@ -74,6 +76,13 @@ def in_guests(command: F, hidden: bool = False) -> F:
         _guest_option("--untrusted", "The guest sees nothing of yours; for a stranger's files.", hidden, is_flag=True),
         _guest_option("--warp", "Virtual time in the guest: waiting costs nothing.", hidden, is_flag=True),
         _guest_option("--memory", "Memory of the guest in MiB; 1024 otherwise.", hidden, type=int, metavar="MIB"),
+        _guest_option(
+            "--cpus",
+            "Processors of the guest; otherwise 1, with KVM 2.",
+            hidden,
+            type=click.IntRange(1, 64),
+            metavar="N",
+        ),
         _guest_option("--kernel", "Run in a guest with this kernel; `host`: with none.", hidden, metavar="NAME"),
     ):
         command = option(command)

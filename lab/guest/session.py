@@ -46,7 +46,7 @@ _ASK = 2.0  # seconds of silence after which the guest is asked whether it lives
 _LONGEST = 60.0  # seconds of one poll(2), which knows no infinity
 _MOST = 4 * WINDOW  # bytes that wait to be written; the agent waits for credit, and what is not UTF-8 becomes longer
 _NUMBER = 1
-_INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_WARP", "LAB_UNTRUSTED", "PYTHONHOME")
+_INHERITED = ("LAB_KERNEL", "LAB_MEMORY", "LAB_CPUS", "LAB_WARP", "LAB_UNTRUSTED", "PYTHONHOME")
 """Variables that must not reach the guest: they are meant for this side."""
 
 

@@ -67,7 +67,11 @@ class Guest:
     @property
     def words(self) -> str:
         """As the user is told."""
-        more = (", virtual time" if self.warp else "") + (", untrusted" if self.tree else "")
+        more = (
+            (f", {self.cpus} processors" if self.cpus > 1 else "")
+            + (", virtual time" if self.warp else "")
+            + (", untrusted" if self.tree else "")
+        )
         return f"{self.release} in {self.substrate.words}, {self.memory} MiB{more}"
 
 

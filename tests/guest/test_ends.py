@@ -11,8 +11,11 @@ Scenario = Callable[[str], Path]
 
 
 def test_a_panic_is_told_with_the_kernels_last_lines(stock: str, scenario: Scenario) -> None:
-    said = on(stock, "run", scenario("open('/proc/sysrq-trigger', 'w').write('c')"))
-    assert said.status == 3
+    """On two processors, as wished."""
+    body = "assert os.cpu_count() == 2; open('/proc/sysrq-trigger', 'w').write('c')"
+    said = on(stock, "--cpus", "2", "run", scenario(body))
+    assert said.status == 3, said.stdout + said.stderr
+    assert "1024 MiB, 2 processors" in said.stderr
     assert "panicked" in said.stderr
     assert "| Kernel panic - not syncing: sysrq triggered crash" in said.stderr
 

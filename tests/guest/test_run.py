@@ -152,6 +152,16 @@ def test_virtual_time_asks_for_a_kernel_and_one_that_can() -> None:
         assert "--kernel" in said.stderr
 
 
+def test_more_processors_than_a_guest_can_have_are_refused(uml: str, stock: str) -> None:
+    for words, why in (
+        (("--cpus", "2", "--kernel", uml), "cannot do --cpus 2: it has one processor"),
+        (("--cpus", "2", "--warp", "--kernel", stock), "virtual time goes with one processor"),
+        (("--cpus", "0", "--kernel", stock), "--cpus"),
+    ):
+        said = lab(*words, "run", "rp-filter")
+        assert (said.status, why in said.stderr) == (2, True), said.stderr
+
+
 def test_the_option_is_taken_behind_the_command_and_from_the_environment(uml: str, scenario: Scenario) -> None:
     path = scenario("assert os.uname().release.startswith('6.1.')")
     assert on("host", "run", path, "--kernel", uml).status == 0

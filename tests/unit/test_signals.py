@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 
@@ -30,14 +29,14 @@ def handler() -> Iterator[None]:
 def test_a_signal_arrives_when_the_block_is_done() -> None:
     done = False
     with pytest.raises(HeardError), signals.held_back():
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         done = True
     assert done
 
 
 def test_a_signal_that_is_not_named_arrives_at_once() -> None:
     with pytest.raises(HeardError), signals.held_back({signal.SIGUSR1}):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         pytest.fail("it was held back")
 
 
@@ -58,7 +57,7 @@ def test_blocks_within_blocks_hold_back_until_the_outer_is_done() -> None:
     reached = []
     with pytest.raises(HeardError), signals.held_back():
         with signals.held_back(signals.EVERY):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         reached.append("the inner one is done")
     assert reached
 
