@@ -22,6 +22,8 @@ _WITHIN, _AGAIN = (
     0.25,
 )  # seconds: the kernel writes ten such lines in five seconds, whosever they are (net.core.message_cost)
 _RECORD = 8192  # bytes
+_known: list[bool] = []
+"""What was found of this kernel, which does not change in that: that they are not logged takes seconds to find."""
 
 
 def logged() -> bool:
@@ -32,7 +34,9 @@ def logged() -> bool:
         return True
     try:
         os.lseek(log, 0, os.SEEK_END)
-        return _found(log)
+        if not _known:
+            _known.append(_found(log))
+        return _known[0]
     finally:
         os.close(log)
 
