@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from lab.services.living import Service
     from lab.steps import StartContainer, Step
     from lab.substrate.contained import Contained
-    from lab.substrate.inits import Init, Spawner
+    from lab.substrate.inits import Init
     from lab.substrate.ovsdb import Switch
+    from lab.substrate.spawner import Spawner
 
 _READY_WITHIN = 15.0  # seconds until carriers are there and detection of duplicates is done
 _FREE_WITHIN = 10.0  # seconds that `down` waits for another command that works on the lab
@@ -271,10 +272,10 @@ class Lab:
         return self._spawning().join(contained, folder, lambda made: home.note("init", record=made.to_dict()), detached)
 
     def _spawning(self) -> Spawner:
-        from lab.substrate import inits
+        from lab.substrate import spawner
 
         if self._spawner is None:
-            self._spawner = inits.spawner(self._helpers)
+            self._spawner = spawner.taken(self._helpers)
         return self._spawner
 
     def _specs_of(self, node: str) -> list[ServiceSpec]:

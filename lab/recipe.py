@@ -42,17 +42,24 @@ class Recipe:
 def read(name: str | Path, params: Mapping[str, object] | None = None) -> Recipe:
     """`name` is a file, also one of containerlab's, or the name of a shipped topology. Raises TopologyError, with all problems
     at once."""
-    from lab.topology import text
+    from lab.topology import sandbox
 
     source = read_source(name)
     if is_containerlab(source):
         return _of_containerlab(source, params or {})
-    with text.start(source, params or {}) as rendering:
+    with sandbox.kept():  # for the text of the topology and for the files of its services
+        document = _document(source, params or {})
+        topology = _topology(document)
+        return Recipe(topology, document, _services(topology, document))
+
+
+def _document(source: Source, params: Mapping[str, object]) -> Document:
+    from lab.topology import text
+
+    with text.start(source, params) as rendering:
         import lab.model  # noqa: F401 - while Jinja2 works in a process of its own
 
-        document = rendering.result()
-    topology = _topology(document)
-    return Recipe(topology, document, _services(topology, document))
+        return rendering.result()
 
 
 def declared(name: str | Path) -> Mapping[str, object]:

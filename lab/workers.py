@@ -197,8 +197,8 @@ def _import_once() -> None:
     import lab.observe.ready
     import lab.recipe
     import lab.substrate.build
-    import lab.substrate.inits
-    import lab.substrate.processes  # noqa: F401
+    import lab.substrate.processes
+    import lab.substrate.spawner  # noqa: F401
 
 
 def _of_killed(item: pytest.Item, said: str) -> Iterator[pytest.TestReport]:

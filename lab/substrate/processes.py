@@ -1,7 +1,7 @@
 """Commands on nodes, with their input and output: `popen` for one that goes on, `run` for one that is waited for.
 
-The whole client side of a node's processes is reached from here: making and reaching inits (inits.py), ending them
-(endings.py) and, added by this module, pipes that are filled and emptied without deadlock. Which node an init is of, when
+The whole client side of a node's processes is reached from here: making inits (spawner.py), reaching them (inits.py), ending
+them (endings.py) and, added by this module, pipes that are filled and emptied without deadlock. Which node an init is of, when
 it is made and what becomes of a record is the caller's matter; terminals are terminal.py's.
 
     Exception
@@ -27,7 +27,8 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from typing import TextIO
 
 from lab.substrate.endings import InitRecord, end, end_all, end_strays, milliseconds
-from lab.substrate.inits import Init, Running, Spawner
+from lab.substrate.inits import Init, Running
+from lab.substrate.spawner import Spawner
 
 __all__ = [
     "DEVNULL",

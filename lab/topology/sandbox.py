@@ -85,7 +85,7 @@ class Renderer:
         with ExitStack() as undo:
             leash, self._leash = _above_stdio(undo, os.pipe2(os.O_CLOEXEC))
             self._request, self._answer = _above_stdio(undo, (os.memfd_create("request"), os.memfd_create("answer")))
-            self._child = _Child(undo.enter_context(_stock()), leash, self._request, self._answer)
+            self._child = _Child(undo.enter_context(_shelf.stock()), leash, self._request, self._answer)
             undo.callback(self._child.end)
             self._deadline = monotonic() + limits.DEADLINE
             self._undo = undo.pop_all()
@@ -227,32 +227,44 @@ class _Stock:
         return RuntimeError(f"the renderer could not be started: {said or 'no word'}")
 
 
-_lock = threading.Lock()
-_kept: list[_Stock | None] = []
+class _Shelf:
+    """Where one stock stands for all who keep it at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keepers = 0
+        self._stock: _Stock | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        with self._lock:
+            self._keepers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keepers -= 1
+                if self._stock and not self._keepers:
+                    self._stock.close()
+                    self._stock = None
+
+    def stock(self) -> AbstractContextManager[_Stock]:
+        with self._lock:
+            if not self._keepers:
+                return _Stock()
+            if self._stock and not self._stock.usable():
+                self._stock.close()
+                self._stock = None
+            self._stock = self._stock or _Stock()
+            return nullcontext(self._stock)
 
 
-@contextmanager
-def kept() -> Iterator[None]:
+_shelf = _Shelf()
+
+
+def kept() -> AbstractContextManager[None]:
     """One stock serves all renderers of the block, from the first on: loading Jinja2 takes longer than most templates."""
-    _kept.append(None)
-    try:
-        yield
-    finally:
-        stock = _kept.pop()
-        if stock:
-            stock.close()
-
-
-def _stock() -> AbstractContextManager[_Stock]:
-    with _lock:
-        if not _kept:
-            return _Stock()
-        stock = _kept[-1]
-        if stock and not stock.usable():
-            stock.close()
-            stock = None
-        stock = _kept[-1] = stock or _Stock()
-        return nullcontext(stock)
+    return _shelf.kept()
 
 
 def _spawn(control: int, complaints: int) -> int:

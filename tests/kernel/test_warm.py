@@ -71,6 +71,7 @@ def test_a_helper_that_was_killed_is_followed_by_another(topology: Write, name: 
             first = children()
         for pid in first:
             os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         with Lab.up(file, name=name) as lab:
             lab["a"].run(["true"])
             assert children() - first

@@ -168,7 +168,7 @@ if __name__ == "__main__":
     import lab.observe.ready
     import lab.recipe
     import lab.substrate.build
-    import lab.substrate.inits
-    import lab.substrate.processes  # noqa: F401 - once, for all that are forked
+    import lab.substrate.processes
+    import lab.substrate.spawner  # noqa: F401 - once, for all that are forked
 
     main()
