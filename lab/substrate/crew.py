@@ -91,11 +91,9 @@ def _waits(hand: _Hand) -> bool:
 
 
 def _forget() -> None:
-    """A fork has none of these threads."""
+    """A fork has none of these threads; the namespace that they go back to is its own too."""
     _idle.clear()
-    for home in _homes:
-        os.close(home)
-    _homes.clear()
+    _lock.release()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget)

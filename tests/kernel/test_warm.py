@@ -54,6 +54,20 @@ def test_labs_one_after_the_other_have_the_same_helpers_which_end_with_the_block
     until_as(before)
 
 
+def test_a_block_within_has_the_helpers_of_the_outer_and_leaves_them(topology: Write, name: str) -> None:
+    file = topology(RENDERED)
+    with warm.kept():
+        with warm.kept(), Lab.up(file, name=name) as lab:
+            lab["a"].run(["true"])
+            inner = children()
+        assert children() == inner
+        with Lab.up(file, name=name) as lab:
+            lab["a"].run(["true"])
+            assert children() == inner
+        assert hands()
+    assert not hands()
+
+
 def test_without_the_block_each_lab_has_its_own(topology: Write, name: str) -> None:
     file, seen = topology(RENDERED), list[set[int]]()
     for _ in range(2):
@@ -100,3 +114,4 @@ def test_a_fork_has_threads_of_its_own(netns: Path) -> None:
         if not pid:
             os._exit(0 if namespaces.inside(netns, namespaces.inode) == netns.stat().st_ino else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert namespaces.inside(netns, namespaces.inode) == netns.stat().st_ino

@@ -225,6 +225,17 @@ def test_renderers_that_are_made_one_after_the_other_can_have_one_stock() -> Non
     assert children() == before
 
 
+def test_who_keeps_the_stock_last_ends_it() -> None:
+    before = children()
+    with sandbox.kept():
+        with sandbox.kept():
+            assert outcome("a") == "a"
+            kept = children()
+        assert children() == kept != before
+        assert outcome("a") == "a"
+    assert children() == before
+
+
 def test_what_a_template_has_used_up_is_not_taken_from_the_next() -> None:
     with sandbox.kept():
         assert isinstance(outcome("{{ 'x' * 2 ** 40 }}"), Fault)
