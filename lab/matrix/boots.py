@@ -17,7 +17,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from lab.errors import HostError, Problem, TopologyError
-from lab.guest import verdict
 from lab.kernels import versions
 from lab.matrix.verdicts import Column, Matrix
 from lab.report import part, results
@@ -177,9 +176,7 @@ def _column(running: _Running) -> Column:
         pass
     status = running.process.returncode or results.FAULT
     said = trouble(running.log.read_text(errors="replace").splitlines())
-    return Column(
-        place.name, place.release, None, seconds, said, status if status > 0 else 128 - status, verdict.had_booted(said)
-    )
+    return Column(place.name, place.release, None, seconds, said, status if status > 0 else 128 - status)
 
 
 def trouble(lines: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from lab.guest.verdict import had_booted
 from lab.report import results
 from lab.report.results import Check, Outcome, Run
 
@@ -38,8 +39,7 @@ DECIDED = (Verdict.PASS, Verdict.FAIL)
 @dataclass(frozen=True, slots=True)
 class Column:
     """One kernel: `name` as it was asked for, `run` what came of it; None where it did not boot, or ended before anything was
-    known, with `trouble` in words and the `status` that it asks for. `booted`: its guest did, and died later. `seconds` is wall
-    time, with the boot."""
+    known, with `trouble` in words and the `status` that it asks for. `seconds` is wall time, with the boot."""
 
     name: str
     release: str
@@ -47,14 +47,13 @@ class Column:
     seconds: float
     trouble: str = ""
     status: int = 0
-    booted: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """Of one without a run: `lab --kernel` says by its status that the guest did not boot, or did not live."""
         if self.status != results.HOST_CANNOT:
             return Verdict.ERROR
-        return Verdict.DIED if self.booted else Verdict.NO_BOOT
+        return Verdict.DIED if had_booted(self.trouble) else Verdict.NO_BOOT
 
 
 @dataclass(frozen=True, slots=True)
