@@ -49,10 +49,6 @@ class Spawner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Starts the helper without waiting for it, so that the first `init` finds it ready."""
-        self._started()
-
     def close(self) -> None:
         """Ends the helper; a later `init` starts another."""
         with self._lock:

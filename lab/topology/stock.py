@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from lab.topology import render
 
-FDS = 4
+_FDS = 4
 """How many descriptors come with a wish."""
 
 
@@ -32,7 +32,7 @@ def main() -> None:
             if fd in living:
                 poll.unregister(fd)
                 _report(fd, *living.pop(fd))
-            elif not (fds := socket.recv_fds(control, 1, FDS, socket.MSG_CMSG_CLOEXEC)[1]):
+            elif not (fds := socket.recv_fds(control, 1, _FDS, socket.MSG_CMSG_CLOEXEC)[1]):
                 return
             else:
                 pidfd, pid, report = _forked(fds)
