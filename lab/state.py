@@ -189,8 +189,11 @@ def _lock_root(path: Path, make: bool) -> int | None:
 
 
 def _make_root(path: Path) -> None:
+    """Not with exist_ok, which looks once more at what was there, and fails where another process has removed it meanwhile."""
     try:
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.mkdir(mode=0o755, parents=True)
+    except FileExistsError:
+        return
     except PermissionError as error:
         raise HostError(f"no permission to make {path}", "run it as root, for example with sudo") from error
 
